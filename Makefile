@@ -1,0 +1,41 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PORT ?= 8080
+
+.PHONY: demo test serve bench clean
+
+# Train on the airline passengers, prove parity, serve, ask once, stop.
+demo: $(VENV)/.demo
+	$(BIN)/gatecast train airline
+	@docs/demo $(BIN) $(PORT)
+
+# Lint, types, and every test.
+test: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest
+
+# Serve what is in models/ until interrupted.
+serve: $(VENV)/.demo
+	$(BIN)/gatecast serve --port $(PORT)
+
+# Speed as ratios measured in one run.
+bench: $(VENV)/.test
+	$(BIN)/python -m benchmarks.serving
+
+clean:
+	rm -rf $(VENV) dist
+
+$(VENV)/bin/pip:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: pyproject.toml | $(VENV)/bin/pip
+	$(BIN)/pip install --quiet --editable '.[cpu,train]'
+	touch $@
+
+$(VENV)/.test: pyproject.toml | $(VENV)/bin/pip
+	$(BIN)/pip install --quiet --editable '.[cpu,train,dev]'
+	touch $@ $(VENV)/.demo

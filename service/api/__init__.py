@@ -1,0 +1,1 @@
+"""One file per wire dialect, each a translation to and from `forecaster`; no arithmetic."""

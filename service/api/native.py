@@ -1,0 +1,196 @@
+"""The native dialect: `POST /v1/forecast` and `GET /v1/models` in JSON.
+
+Requests are parsed by pydantic from the raw body in one pass; FastAPI's own body handling would
+parse twice and wants a Content-Type. Answers are written by orjson straight from the arrays.
+"""
+
+import re
+from typing import Annotated, Any
+
+import numpy as np
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from service import metrics
+from service.api.exchange import read_body, unless_gone
+from service.api.responses import json_response
+from service.contract.timestamp import InvalidTimestamp, read_timestamp
+from service.errors import Malformed, Unservable
+from service.forecaster import Forecast, Forecaster, Inquiry, Series
+
+_STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+_MODEL = re.compile(r"^(?P<name>[^@]+)(@(?P<version>[1-9][0-9]{0,8}))?$")
+
+
+class SeriesBody(BaseModel):
+    """One series: its history, oldest value first."""
+
+    model_config = _STRICT
+    item_id: str = Field(max_length=256, examples=["airline"])
+    start: str = Field(
+        description="Timestamp of the first value, ISO 8601", examples=["1960-01-01"]
+    )
+    freq: str | None = Field(None, description="Must be the model's own", examples=["MS"])
+    target: Annotated[
+        list[float | None],
+        Field(
+            fail_fast=True,
+            description="One value per step, null = missing. The newest "
+            "context_length steps are used.",
+            examples=[[417.0, 391.0, None, 461.0]],
+        ),
+    ]
+
+
+class ForecastBody(BaseModel):
+    """What to forecast, with which model."""
+
+    model_config = _STRICT
+    model: str = Field(description="name, or name@version", examples=["airline"])
+    series: Annotated[list[SeriesBody], Field(fail_fast=True)]
+    horizon: int | None = Field(None, description="Steps, 1 to the model's own; default: all")
+    quantile_levels: list[float] | None = Field(
+        None, description="Some of the model's own; default: all", examples=[[0.1, 0.5, 0.9]]
+    )
+
+
+class SeriesAnswer(BaseModel):
+    """One series' forecast."""
+
+    item_id: str
+    timestamps: list[str]
+    quantiles: dict[str, list[float]]
+    median: list[float]
+
+
+class ForecastAnswer(BaseModel):
+    """Forecasts in the order of the request."""
+
+    model: str
+    version: int
+    series: list[SeriesAnswer]
+
+
+router = APIRouter(tags=["forecast"])
+
+
+@router.post(
+    "/v1/forecast",
+    response_model=ForecastAnswer,
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": ForecastBody.model_json_schema()}},
+        }
+    },
+)
+async def forecast(request: Request) -> Response:
+    """Forecast every series of the body; missing values are null, the newest steps count."""
+    state = request.app.state
+    body = await read_body(request, state.settings.max_body_bytes)
+    forecaster: Forecaster = state.forecaster
+    answer = await unless_gone(request, forecaster.forecast(read_inquiry(body)))
+    metrics.series.labels(answer.model).inc(len(answer.item_ids))
+    return json_response(write_forecast(answer))
+
+
+@router.get("/v1/models")
+async def models(request: Request) -> Response:
+    """Every model that answers, and every one that was refused, with the reason."""
+    repository = request.app.state.forecaster.repository
+    live = [_summary(model.metadata) for _, model in sorted(repository.live.items())]
+    refused = [{"name": n, "reason": why} for n, why in sorted(repository.refused.items())]
+    return json_response({"models": live, "refused": refused})
+
+
+@router.get("/v1/models/{name}")
+async def model(request: Request, name: str) -> Response:
+    """The whole metadata of one model: signature, training, backtest, parity."""
+    found = request.app.state.forecaster.repository.get(name)
+    return json_response(found.metadata.model_dump(mode="json"))
+
+
+def read_inquiry(body: bytes) -> Inquiry:
+    """The JSON body of a request -> what is asked.
+
+    Raises:
+        Malformed: not JSON, or not of the documented form.
+        Unservable: a timestamp or a model name that cannot be.
+    """
+    try:
+        parsed = ForecastBody.model_validate_json(body)
+    except ValidationError as error:
+        raise _malformed(error) from None
+    matched = _MODEL.match(parsed.model)
+    if matched is None:
+        raise Malformed(f"model is {parsed.model!r}, expected name or name@version", "model")
+    return Inquiry(
+        model=matched["name"],
+        version=int(matched["version"]) if matched["version"] else None,
+        series=[_read_series(series, at) for at, series in enumerate(parsed.series)],
+        horizon=parsed.horizon,
+        quantile_levels=None if parsed.quantile_levels is None else tuple(parsed.quantile_levels),
+    )
+
+
+def write_forecast(answer: Forecast) -> dict[str, Any]:
+    """A forecast as the documented JSON object; arrays stay arrays until orjson writes them."""
+    keys = [str(level) for level in answer.quantile_levels]
+    return {
+        "model": answer.model,
+        "version": answer.version,
+        "series": [
+            {
+                "item_id": item_id,
+                "timestamps": answer.timestamps[at],
+                "quantiles": dict(zip(keys, answer.quantiles[at], strict=True)),
+                "median": answer.median[at],
+            }
+            for at, item_id in enumerate(answer.item_ids)
+        ],
+    }
+
+
+def _read_series(series: SeriesBody, at: int) -> Series:
+    try:
+        start = read_timestamp(series.start)
+    except InvalidTimestamp as error:
+        message = f"series {series.item_id!r}: start: {error}"
+        raise Unservable(message, f"series[{at}].start") from error
+    return Series(series.item_id, start, series.freq, np.array(series.target, np.float64))
+
+
+def _malformed(error: ValidationError) -> Malformed:
+    """The first thing pydantic found wrong, as one sentence about one field."""
+    first = error.errors(include_url=False)[0]
+    if first["type"] == "json_invalid":
+        return Malformed(f"the body is not JSON: {first['ctx']['error']}")
+    field = _path(first["loc"])
+    if first["type"] == "finite_number":
+        return Malformed(f"{field} is not a finite number; send null for a missing value", field)
+    if first["type"] == "extra_forbidden":
+        return Malformed(f"{field} is not a field of this request; see /docs", field)
+    if first["type"] == "missing":
+        return Malformed(f"{field} is missing; see /docs", field)
+    came = repr(first["input"])
+    came = came if len(came) <= 60 else f"{came[:60]}..."
+    return Malformed(f"{field}: {first['msg']}, got {came}", field or None)
+
+
+def _path(location: tuple[int | str, ...]) -> str:
+    """("series", 0, "target", 5) -> series[0].target[5]"""
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
+    return text.removeprefix(".")
+
+
+def _summary(metadata: Any) -> dict[str, Any]:
+    signature = metadata.signature
+    return {
+        "name": metadata.name,
+        "version": metadata.version,
+        "task": metadata.task,
+        "freq": signature.freq,
+        "horizon": signature.horizon,
+        "context_length": signature.context_length,
+        "quantile_levels": signature.quantile_levels,
+    }

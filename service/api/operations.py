@@ -1,0 +1,34 @@
+"""What platforms ask: alive, ready, metrics."""
+
+from fastapi import APIRouter, Request, Response
+
+from service import metrics
+from service.api.responses import json_response
+
+router = APIRouter(tags=["operations"])
+
+
+@router.get("/health/live")
+async def live() -> Response:
+    """200 as long as the process answers."""
+    return json_response({"status": "live"})
+
+
+@router.get("/health/ready")
+async def ready(request: Request) -> Response:
+    """200 while models are served; 503 without a model, and from SIGTERM on."""
+    state = request.app.state
+    repository = state.forecaster.repository
+    content = {"models": sorted(repository.live), "refused": sorted(repository.refused)}
+    if state.drain.begun:
+        return json_response({"status": "draining", **content}, 503)
+    if not repository.live:
+        return json_response({"status": "no model is served", **content}, 503)
+    return json_response({"status": "ready", **content})
+
+
+@router.get("/metrics")
+async def prometheus(request: Request) -> Response:
+    """Counters and histograms in the Prometheus text format."""
+    metrics.queue_rows.set(request.app.state.forecaster.batcher.waiting_rows)
+    return Response(metrics.exposition(), media_type=metrics.CONTENT_TYPE)

@@ -1,0 +1,157 @@
+"""The command line: `gatecast`, and the commands of the service.
+
+The commands of both packages are found through the entry points `gatecast.commands`, so that the
+service need not import training to offer one command for everything.
+"""
+
+import importlib.metadata
+import logging
+import os
+import signal
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import click
+from pydantic import ValidationError
+
+from service.settings import Settings
+
+
+class Gatecast(click.Group):
+    """All commands of the installed entry points."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names in the order of a model's life: training first, then the service."""
+        return list(self._found())
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        """The command of this name, if any package has one."""
+        return self._found().get(name)
+
+    @staticmethod
+    def _found() -> dict[str, click.Command]:
+        entries = importlib.metadata.entry_points(group="gatecast.commands")
+        packages = sorted(entries, key=lambda entry: entry.name, reverse=True)
+        return {str(c.name): c for package in packages for c in package.load()}
+
+
+@click.command(
+    cls=Gatecast, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
+@click.version_option(package_name="gatecast", prog_name="gatecast")
+def main() -> None:
+    """Train a GRU forecaster on your own series, ship it as one ONNX file, serve it over HTTP."""
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _settings_options(command: Any) -> Any:
+    """One flag per setting, with its description; without it the environment decides."""
+    for name, field in reversed(Settings.model_fields.items()):
+        text = f"{field.description} [GATECAST_{name.upper()}; default {field.default}]"
+        command = click.option(_flag(name), name, help=text)(command)
+    return command
+
+
+@click.command()
+@_settings_options
+def serve(**flags: str | None) -> None:
+    """Serve the models of a folder over HTTP until SIGTERM."""
+    given = {name: value for name, value in flags.items() if value is not None}
+    try:
+        settings = Settings(**given)  # type: ignore[arg-type]  # pydantic reads the strings
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise click.ClickException(
+            f"{_flag(str(first['loc'][0]))}: {first['msg']}, got {first['input']!r}"
+        ) from None
+    for name in Settings.model_fields:  # workers read them from the environment
+        os.environ[f"GATECAST_{name.upper()}"] = str(getattr(settings, name))
+    _run(settings)
+
+
+def _run(settings: Settings) -> None:
+    from service.runtime import ProviderUnavailable, check_installation
+
+    try:
+        check_installation(settings.provider)
+    except ProviderUnavailable as error:
+        raise click.ClickException(str(error)) from None
+    if not settings.models.is_dir():
+        raise click.ClickException(
+            f"--models: folder {settings.models} does not exist; train a model first, "
+            "for example: gatecast train airline"
+        )
+    logging.basicConfig(
+        level=settings.log_level.upper(), stream=sys.stderr, format="%(levelname)s %(message)s"
+    )
+    lanes = settings.lanes_per_worker()
+    for name in Settings.model_fields:
+        value = lanes if name == "lanes" else getattr(settings, name)
+        click.echo(f"{name:>20} {value}", err=True)
+    _serve_with_uvicorn(settings)
+
+
+def _serve_with_uvicorn(settings: Settings) -> None:
+    import uvicorn
+    from uvicorn.supervisors import Multiprocess
+
+    from service.drain import DrainingProtocol
+
+    config = uvicorn.Config(
+        "service.app:create_app",
+        factory=True,
+        host=settings.host,
+        port=settings.port,
+        workers=settings.workers,
+        loop="uvloop",
+        http=DrainingProtocol,
+        ws="none",
+        lifespan="on",
+        access_log=False,
+        log_level=settings.log_level,
+        server_header=False,
+        timeout_graceful_shutdown=settings.shutdown_timeout_s,
+    )
+    # uvicorn raises the signal again once it has shut down; a clean end is exit code 0.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    if settings.workers == 1:
+        server = uvicorn.Server(config)
+        server.run()
+        if not server.started:
+            sys.exit(1)
+        return
+    with tempfile.TemporaryDirectory(prefix="gatecast-metrics-") as folder:
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+        Multiprocess(config, sockets=[config.bind_socket()]).run()
+
+
+@click.command()
+@click.option(
+    "--models", type=click.Path(path_type=Path), default=Path("models"), help="Folder of models."
+)
+def models(models: Path) -> None:
+    """List every model, its versions, and what its newest one says of itself."""
+    from service.contract import artifact, layout
+
+    if not models.is_dir():
+        raise click.ClickException(f"--models: folder {models} does not exist")
+    for name in layout.names(models):
+        versions = layout.versions(models, name)
+        try:
+            metadata = artifact.read(layout.folder(models, name, versions[-1])).metadata
+        except artifact.InvalidArtifact as error:
+            click.echo(f"{name}@{versions[-1]}  damaged: {error}")
+            continue
+        signature, gru = metadata.signature, metadata.evaluation.scores["GRU"]
+        click.echo(
+            f"{name}@{versions[-1]}  freq {signature.freq}, horizon {signature.horizon}, context "
+            f"{signature.context_length}, MASE {gru.mase}, versions {versions}"
+        )
+
+
+COMMANDS = [serve, models]

@@ -1,0 +1,33 @@
+"""Leaving without losing a request: what happens between SIGTERM and the end of the process.
+
+uvicorn stops listening, lets requests in progress finish and closes idle connections at once. A
+request that a client has just written to such a connection would be lost, so ours stay open for a
+grace period: what arrives is answered, and told to close.
+"""
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+
+class Drain:
+    """Whether a worker is leaving; shared by its connections and its application."""
+
+    def __init__(self, grace_s: float) -> None:
+        self.grace_s = grace_s
+        self.begun = False
+
+
+class DrainingProtocol(HttpToolsProtocol):
+    """uvicorn's HTTP protocol with a grace period for idle connections."""
+
+    def shutdown(self) -> None:
+        """Called by uvicorn once for every open connection when the service is to stop."""
+        drain: Drain | None = self.app_state.get("drain")
+        if drain is None:
+            super().shutdown()
+            return
+        drain.begun = True
+        self._unset_keepalive_if_required()
+        self.loop.call_later(drain.grace_s, self._close_if_idle)
+
+    def _close_if_idle(self) -> None:
+        super().shutdown()

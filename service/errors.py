@@ -1,0 +1,77 @@
+"""The error tree: what can go wrong with a request, its status and its stable type.
+
+    ServiceError                500  internal
+      Malformed                 400  malformed        not the documented request
+      NotFound                  404  not_found        no such model, version or route
+      TooLarge                  413  too_large        more bytes, series or steps than allowed
+      Unservable                422  unservable       understood, but this model cannot answer it
+      Overloaded                429  overloaded       the queue is full; try again later
+      InferenceFailed           500  inference_failed the runtime could not run the rows
+      Unavailable               503  unavailable      not ready, or shutting down
+
+One function in `api/responses.py` turns them into a response; routes contain no try.
+"""
+
+
+class ServiceError(Exception):
+    """An error that a client sees: a status, a stable type, a message and perhaps a field."""
+
+    status = 500
+    error_type = "internal"
+
+    def __init__(self, message: str, field: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.field = field
+
+
+class Malformed(ServiceError):
+    """Not the documented request: not JSON, a wrong type, a missing or unknown field."""
+
+    status = 400
+    error_type = "malformed"
+
+
+class NotFound(ServiceError):
+    """No such model, version or route."""
+
+    status = 404
+    error_type = "not_found"
+
+
+class TooLarge(ServiceError):
+    """More bytes, series or steps than one request may carry."""
+
+    status = 413
+    error_type = "too_large"
+
+
+class Unservable(ServiceError):
+    """A well-formed request that this model cannot answer."""
+
+    status = 422
+    error_type = "unservable"
+
+
+class Overloaded(ServiceError):
+    """The queue is full. `retry_after` is the estimated wait in seconds, at least 1."""
+
+    status = 429
+    error_type = "overloaded"
+
+    def __init__(self, message: str, retry_after: int) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class InferenceFailed(ServiceError):
+    """The runtime could not run the rows, or answered with something that is not a forecast."""
+
+    error_type = "inference_failed"
+
+
+class Unavailable(ServiceError):
+    """Not ready, or shutting down: another instance may answer."""
+
+    status = 503
+    error_type = "unavailable"

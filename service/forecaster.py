@@ -1,0 +1,209 @@
+"""One request as a story: find the model, agree with it, place the rows, run, select the answer.
+
+The meeting point of all dialects: an `Inquiry` comes in, a `Forecast` goes out, and nothing here
+knows how either is written on a wire.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.batcher import Batcher
+from service.contract.frequency import Frequency, InvalidFrequency, OffGrid
+from service.contract.metadata import ForecastSignature
+from service.contract.placement import LARGEST_VALUE, Block, place
+from service.contract.timestamp import Timestamp, format_timestamps
+from service.errors import TooLarge, Unservable
+from service.repository import Repository
+
+
+@dataclass(frozen=True)
+class Series:
+    """One series of an inquiry."""
+
+    item_id: str
+    start: Timestamp
+    freq: str | None  # None: the model's own
+    target: NDArray[np.float64]  # NaN = missing
+
+
+@dataclass(frozen=True)
+class Inquiry:
+    """What a caller asks, in any dialect."""
+
+    model: str
+    version: int | None  # None: the one that is live
+    series: Sequence[Series]
+    horizon: int | None  # steps; None: the model's
+    quantile_levels: tuple[float, ...] | None  # None: the model's
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """The answer to one inquiry, series in the order of the question."""
+
+    model: str
+    version: int
+    item_ids: tuple[str, ...]
+    timestamps: tuple[list[str], ...]  # one list of H per series
+    quantile_levels: tuple[float, ...]
+    quantiles: NDArray[np.float32]  # [B, Q, H]
+    median: NDArray[np.float32]  # [B, H]
+
+
+class Forecaster:
+    """Answers inquiries from the models of a repository through one batcher."""
+
+    def __init__(self, repository: Repository, batcher: Batcher) -> None:
+        self.repository = repository
+        self.batcher = batcher
+
+    async def forecast(self, inquiry: Inquiry) -> Forecast:
+        """Answer one inquiry.
+
+        Raises:
+            NotFound, TooLarge, Unservable: see `errors`; the message names the series and field.
+            Overloaded, Unavailable, InferenceFailed: from the batcher and the runtime.
+        """
+        model = self.repository.get(inquiry.model, inquiry.version)
+        signature = model.metadata.signature
+        horizon, levels = agree(inquiry, signature)
+        self._check_rows(len(inquiry.series))
+        frequency = Frequency.parse(signature.freq)
+        timestamps = tuple(
+            _future(series, at, frequency, horizon) for at, series in enumerate(inquiry.series)
+        )
+        blocks = place([series.target for series in inquiry.series], signature.context_length)
+        outputs = await self.batcher.submit(
+            model.runtime, [(block.context, block.lengths) for block in blocks]
+        )
+        quantiles = _in_order(blocks, outputs)[:, :horizon]  # [B, H, Q]
+        chosen = [signature.quantile_levels.index(level) for level in levels]
+        return Forecast(
+            model=model.metadata.name,
+            version=model.metadata.version,
+            item_ids=tuple(series.item_id for series in inquiry.series),
+            timestamps=timestamps,
+            quantile_levels=levels,
+            quantiles=np.ascontiguousarray(quantiles[..., chosen].swapaxes(1, 2)),
+            median=np.ascontiguousarray(quantiles[..., signature.quantile_levels.index(0.5)]),
+        )
+
+    def _check_rows(self, rows: int) -> None:
+        limit = self.batcher.max_queue_rows
+        if rows > limit:
+            raise TooLarge(
+                f"{rows} series in one request, the limit is {limit}; split it", "series"
+            )
+
+
+def agree(inquiry: Inquiry, signature: ForecastSignature) -> tuple[int, tuple[float, ...]]:
+    """Check an inquiry against what the model can do; the horizon and levels it comes to.
+
+    Raises:
+        Unservable: naming the field and, where there is one, the series.
+    """
+    if not inquiry.series:
+        raise Unservable("series is empty; send at least one series", "series")
+    horizon = _agree_horizon(inquiry.horizon, signature)
+    levels = _agree_levels(inquiry.quantile_levels, signature)
+    seen: dict[str, int] = {}
+    for at, series in enumerate(inquiry.series):
+        first = seen.setdefault(series.item_id, at)
+        if first != at:
+            raise Unservable(
+                f"item_id {series.item_id!r} is used by series {first} and {at}; "
+                "each series needs its own",
+                f"series[{at}].item_id",
+            )
+        _agree_freq(series, at, signature)
+        _agree_target(series, at, signature)
+    return horizon, levels
+
+
+def _agree_horizon(horizon: int | None, signature: ForecastSignature) -> int:
+    if horizon is None:
+        return signature.horizon
+    if not 1 <= horizon <= signature.horizon:
+        raise Unservable(
+            f"horizon is {horizon}; this model forecasts 1 to {signature.horizon} steps", "horizon"
+        )
+    return horizon
+
+
+def _agree_levels(
+    levels: tuple[float, ...] | None, signature: ForecastSignature
+) -> tuple[float, ...]:
+    if levels is None:
+        return signature.quantile_levels
+    known = ", ".join(str(level) for level in signature.quantile_levels)
+    if not levels:
+        raise Unservable(f"quantile_levels is empty; this model has {known}", "quantile_levels")
+    for at, level in enumerate(levels):
+        if level not in signature.quantile_levels:
+            raise Unservable(
+                f"quantile level {level} is not one of this model's: {known}",
+                f"quantile_levels[{at}]",
+            )
+        if level in levels[:at]:
+            raise Unservable(f"quantile level {level} is asked twice", f"quantile_levels[{at}]")
+    return levels
+
+
+def _agree_freq(series: Series, at: int, signature: ForecastSignature) -> None:
+    if series.freq is None:
+        return
+    field = f"series[{at}].freq"
+    try:
+        frequency = Frequency.parse(series.freq)
+    except InvalidFrequency as error:
+        raise Unservable(f"series {series.item_id!r}: {error}", field) from error
+    if frequency != Frequency.parse(signature.freq):
+        raise Unservable(
+            f"series {series.item_id!r}: freq is {series.freq!r}, this model was trained on "
+            f"{signature.freq!r}; resample the series or use another model",
+            field,
+        )
+
+
+def _agree_target(series: Series, at: int, signature: ForecastSignature) -> None:
+    field = f"series[{at}].target"
+    label = f"series {series.item_id!r}: target"
+    if len(series.target) < signature.minimum_context:
+        raise Unservable(
+            f"{label} has {len(series.target)} values, this model needs at least "
+            f"{signature.minimum_context}",
+            field,
+        )
+    newest = series.target[-signature.context_length :]
+    if np.isnan(newest).all():
+        raise Unservable(
+            f"{label} has no observed value in its newest {len(newest)} steps; "
+            "at least one must not be null",
+            field,
+        )
+    large = np.flatnonzero(np.abs(newest) > LARGEST_VALUE)
+    if large.size:
+        index = len(series.target) - len(newest) + int(large[0])
+        raise Unservable(
+            f"{label} holds {series.target[index]:g}; the largest magnitude is {LARGEST_VALUE:g}",
+            f"{field}[{index}]",
+        )
+
+
+def _future(series: Series, at: int, frequency: Frequency, horizon: int) -> list[str]:
+    """Timestamps of the horizon, which begins one step after the last value of the target."""
+    try:
+        frequency.check(series.start.value)
+        steps = frequency.timestamps(series.start.value, len(series.target), horizon)
+        return format_timestamps(steps, series.start.zone)
+    except (OffGrid, OverflowError) as error:
+        raise Unservable(f"series {series.item_id!r}: {error}", f"series[{at}].start") from error
+
+
+def _in_order(blocks: list[Block], outputs: list[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """Outputs of the blocks [b, H, Q] back in the order of the series: [B, H, Q]."""
+    rows = np.concatenate([block.rows for block in blocks])
+    return np.concatenate(outputs)[np.argsort(rows)]

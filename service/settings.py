@@ -1,0 +1,81 @@
+"""Every knob of the service, its unit, and what turning it does.
+
+Each is read from the environment (`GATECAST_` and the field's name in capitals) and can be given as
+a flag of `gatecast serve`; the README's table is checked against this file.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from service.cores import available_cores
+
+
+class Settings(BaseSettings):
+    """Settings of one `gatecast serve`; lanes and rows count per worker."""
+
+    model_config = SettingsConfigDict(env_prefix="GATECAST_", frozen=True)
+
+    models: Path = Field(
+        Path("models"),
+        description="Folder of models, <name>/<version>/. Only read, never written.",
+    )
+    host: str = Field(
+        "127.0.0.1",
+        description="Address to listen on. 0.0.0.0 opens the service to the network.",
+    )
+    port: int = Field(8080, ge=0, le=65535, description="TCP port; 0 takes a free one.")
+    workers: int = Field(
+        1,
+        ge=1,
+        le=256,
+        description="Processes that accept requests. Each holds every model in its own memory.",
+    )
+    lanes: int = Field(
+        0,
+        ge=0,
+        le=256,
+        description="Batches run at once in a worker, one thread each. 0 divides the available "
+        "cores among the workers; more than the cores only adds waiting.",
+    )
+    provider: Literal["cpu", "cuda"] = Field(
+        "cpu",
+        description="Where models run. cuda refuses to start where CUDA cannot be used.",
+    )
+    max_batch_rows: int = Field(
+        32,
+        ge=1,
+        description="Series in one run. More than 8 gains little speed and makes a single "
+        "request wait longer behind a bulk one.",
+    )
+    max_queue_rows: int = Field(
+        8192,
+        ge=1,
+        description="Series that may wait for a lane. Beyond it requests get 429: a low limit "
+        "refuses early, a high one lets callers wait long. Also the most series of one request.",
+    )
+    max_body_bytes: int = Field(
+        32 * 2**20,
+        ge=1,
+        description="Largest request body. A larger one gets 413 before it is read into memory.",
+    )
+    drain_grace_s: float = Field(
+        1.0,
+        ge=0,
+        description="Seconds an idle connection stays open after SIGTERM, so that a request "
+        "already on the wire is still answered.",
+    )
+    shutdown_timeout_s: int = Field(
+        30,
+        ge=1,
+        description="Seconds in-flight requests may take after SIGTERM before they are cut off.",
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Verbosity of the log on standard error."
+    )
+
+    def lanes_per_worker(self) -> int:
+        """The lanes of one worker, with 0 resolved to its share of the available cores."""
+        return self.lanes or max(1, available_cores() // self.workers)

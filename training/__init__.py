@@ -1,0 +1,1 @@
+"""Offline half of Gatecast: data -> windows -> network -> fit -> evaluate -> export -> parity."""

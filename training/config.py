@@ -1,0 +1,61 @@
+"""What to train and how: small frozen dataclasses, each field with its unit and reason."""
+
+from dataclasses import dataclass, replace
+from typing import Self
+
+from training.data import Panel
+from training.gru import Convention
+
+QUANTILE_LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """The shape of the forecaster."""
+
+    horizon: int  # steps; all of them are forecast at once
+    seasonality: int  # steps per season; 1 = none, the base is then the last value
+    context_length: int  # steps; the newest part of a longer history is used
+    quantile_levels: tuple[float, ...] = QUANTILE_LEVELS  # 0.5 among them
+    hidden: int = 64  # units; beyond 64 the cost grows with the square
+    layers: int = 1
+    patch: int = 1  # steps per recurrent step; the cost divides by it
+    dropout: float = 0.1  # between layers and before the head, in training only
+    base_seasons: int = 4  # seasons searched backwards for an observed base value, at least 2
+    convention: Convention = Convention.RESET_AFTER
+
+    @classmethod
+    def for_panel(cls, panel: Panel, horizon: int) -> Self:
+        """A shape for this data: four seasons of context where the series are long enough.
+
+        A season longer than half of the shortest training history cannot be learnt; the network
+        then does without.
+        """
+        history = min(len(series.target) for series in panel.series) - 2 * horizon
+        seasonality = panel.frequency.seasonality
+        if 2 * seasonality > history:
+            seasonality = 1
+        wanted = max(4 * seasonality, 2 * horizon, 8)
+        context_length = max(1, min(wanted, 512, history))
+        patch = max(1, context_length // 96)  # at most about 96 recurrent steps
+        return cls(horizon, seasonality, context_length, patch=patch)
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """How the weights are found."""
+
+    seed: int = 0
+    steps: int = 1200  # optimiser steps at most; early stopping may end before
+    batch_size: int = 64  # windows
+    learning_rate: float = 1e-3  # AdamW, after the warm-up; cosine to zero at `steps`
+    warm_up: float = 0.1  # share of the steps
+    weight_decay: float = 1e-2
+    gradient_norm: float = 1.0  # larger gradients are scaled down to it
+    average: float = 0.99  # decay of the moving average of the weights, which is what is kept
+    check_every: int = 50  # steps between validations and checkpoints
+    patience: int = 8  # validations without a better loss before stopping
+
+    def with_seed(self, seed: int) -> Self:
+        """The same fit with other random numbers."""
+        return replace(self, seed=seed)

@@ -1,0 +1,161 @@
+"""Network -> one version on disk: model.onnx, golden.npz, metadata.json, report/.
+
+A version is built in a hidden folder beside its place and renamed into it, so a reader sees a whole
+version or none. The graph's bytes depend on the weights alone: names of local files, stack traces
+and dates are stripped.
+"""
+
+import hashlib
+import logging
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import onnx
+import onnx_ir
+import onnxscript.optimizer
+import torch
+
+from service.contract import layout
+from service.contract.metadata import CONTEXT, LENGTHS, QUANTILES, ModelFile, TensorSpec
+from training.network import GRUForecaster
+
+OPSET = 20  # GRU at version 14, the newest that ONNX Runtime's CUDA provider registers
+IR_VERSION = 10
+_SLOW = {"Loop", "Scan", "If"}  # an interpreter per step, where one GRU node is meant
+
+
+class ExportFailed(RuntimeError):
+    """The exported graph is not the one that was asked for."""
+
+
+def write_model(network: GRUForecaster, path: Path) -> ModelFile:
+    """Export the network to one ONNX file.
+
+    Raises:
+        ExportFailed: a loop instead of a GRU node, the wrong convention, or a frozen axis.
+    """
+    model = _export(network.eval())
+    _strip(model)
+    _check(model, network)
+    data = model.SerializeToString(deterministic=True)
+    path.write_bytes(data)
+    return ModelFile(sha256=hashlib.sha256(data).hexdigest(), size=len(data), opset=OPSET)
+
+
+def tensors(network: GRUForecaster) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+    """The inputs and outputs that the graph must have."""
+    levels = len(network.config.quantile_levels)
+    return (
+        (
+            TensorSpec(name=CONTEXT, dtype="float32", shape=("batch", "time")),
+            TensorSpec(name=LENGTHS, dtype="int64", shape=("batch",)),
+        ),
+        (
+            TensorSpec(
+                name=QUANTILES, dtype="float32", shape=("batch", network.config.horizon, levels)
+            ),
+        ),
+    )
+
+
+def publish(models: Path, name: str, write: Callable[[Path, int], None]) -> Path:
+    """Let `write(folder, version)` fill a folder, then make it the next version at once.
+
+    Whatever `write` raises, no version appears. Two publishers at a time get two versions.
+    """
+    home = models / name
+    home.mkdir(parents=True, exist_ok=True)
+    while True:
+        version = max(layout.versions(models, name), default=0) + 1
+        unfinished = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=home))
+        try:
+            write(unfinished, version)
+            unfinished.chmod(0o755)  # mkdtemp's folder is for its owner only
+            _sync(unfinished)
+            os.rename(unfinished, layout.folder(models, name, version))
+            return layout.folder(models, name, version)
+        except FileExistsError:
+            continue  # another publisher took the number
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _export(network: GRUForecaster) -> onnx.ModelProto:
+    """The exporter writes everything around the GRU; the layer itself puts one GRU node."""
+    context = torch.ones(2, network.config.context_length + 1)
+    lengths = torch.tensor([1, network.config.context_length + 1])
+    chatter = logging.getLogger("torch.onnx")
+    level = chatter.level
+    chatter.setLevel(logging.ERROR)  # it warns that torchvision is not installed
+    try:
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # deprecations inside the exporter itself
+            program = torch.onnx.export(
+                network,
+                (context, lengths),
+                dynamo=True,
+                opset_version=OPSET,
+                input_names=[CONTEXT, LENGTHS],
+                output_names=[QUANTILES],
+                dynamic_shapes={CONTEXT: {0: "batch", 1: "time"}, LENGTHS: {0: "batch"}},
+                verbose=False,
+            )
+    finally:
+        chatter.setLevel(level)
+    if program is None:
+        raise ExportFailed("the exporter returned no graph")
+    # The default limits leave large weights to be re-ordered by graph nodes at every run.
+    onnxscript.optimizer.optimize(
+        program.model, input_size_limit=1 << 30, output_size_limit=1 << 30
+    )
+    return onnx_ir.serde.serialize_model(program.model)
+
+
+def _strip(model: onnx.ModelProto) -> None:
+    """Remove what tells about the machine that exported: source lines, paths, versions."""
+    model.producer_name, model.producer_version, model.doc_string = "gatecast", "", ""
+    model.ir_version = IR_VERSION
+    del model.metadata_props[:]
+    graph = model.graph
+    graph.name, graph.doc_string = "forecaster", ""
+    del graph.metadata_props[:]
+    for part in (*graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        part.doc_string = ""
+        del part.metadata_props[:]
+    del graph.value_info[:]  # inferred again by whoever needs it
+
+
+def _check(model: onnx.ModelProto, network: GRUForecaster) -> None:
+    onnx.checker.check_model(model, full_check=True)
+    kinds = [node.op_type for node in model.graph.node]
+    if slow := _SLOW & set(kinds):
+        raise ExportFailed(f"the graph holds {sorted(slow)}; it must be free of control flow")
+    recurrent = [node for node in model.graph.node if node.op_type == "GRU"]
+    if len(recurrent) != network.config.layers:
+        raise ExportFailed(f"{len(recurrent)} GRU nodes for {network.config.layers} layers")
+    weights = {tensor.name for tensor in model.graph.initializer}
+    for node in recurrent:
+        attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+        if attributes["linear_before_reset"] != network.config.convention.linear_before_reset:
+            raise ExportFailed("a GRU node has the other convention of the reset gate")
+        if not set(node.input[1:4]) <= weights:
+            raise ExportFailed("a GRU node computes its weights at every run")
+    for value in model.graph.input:
+        dimensions = value.type.tensor_type.shape.dim
+        if not all(d.dim_param for d in dimensions):
+            raise ExportFailed(f"input {value.name} has a frozen axis")
+
+
+def _sync(folder: Path) -> None:
+    """Files first, then the rename: a power cut must not leave a named version of empty files."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            descriptor = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)

@@ -1,0 +1,176 @@
+"""The story of a training: data -> windows -> network -> fit -> evaluate -> export -> parity.
+
+Read top to bottom; each step is one file of this package.
+"""
+
+import hashlib
+import importlib.metadata
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from service.contract import artifact
+from service.contract.artifact import Artifact
+from service.contract.metadata import (
+    Evaluation,
+    ForecastSignature,
+    Metadata,
+    ModelFile,
+    Parity,
+    Scores,
+    Training,
+)
+from service.contract.placement import place
+from service.runtime import Runtime
+from training import export, parity, report, windows
+from training.config import FitConfig, NetworkConfig
+from training.data import Panel
+from training.evaluate import Backtest, backtest
+from training.fit import LossCurve, fit
+from training.network import GRUForecaster
+
+LIBRARIES = ("torch", "onnx", "onnxscript", "onnxruntime", "numpy", "statsforecast")
+
+
+def train(
+    panel: Panel,
+    network_config: NetworkConfig,
+    fit_config: FitConfig,
+    name: str,
+    models: Path,
+    *,
+    resume: bool = False,
+    progress: Callable[[int, float], None] = lambda _step, _loss: None,
+    say: Callable[[str], None] = print,
+) -> Path:
+    """Train, judge and publish one version; returns its folder.
+
+    Args:
+        progress: called after every optimiser step with its number and loss.
+        say: receives the backtest table, the verdict and the parity table.
+
+    Raises:
+        InvalidTable: series too short for the horizon.
+        Diverged, CannotResume: from the fit.
+        ExportFailed, InvalidArtifact, ParityFailed: nothing is published.
+    """
+    torch.set_num_threads(1)  # a small GRU gains nothing from two, and sums stay in one order
+    training, validation = windows.split(panel, network_config)
+    torch.manual_seed(fit_config.seed)
+    network = GRUForecaster(network_config)
+    curve = fit(
+        network,
+        training,
+        validation,
+        fit_config,
+        checkpoint=models / ".checkpoints" / f"{name}.pt",
+        identity=_identity(panel, network_config, fit_config),
+        resume=resume,
+        progress=progress,
+    )
+    config = network_config
+    table = backtest(
+        panel,
+        config.horizon,
+        config.seasonality,
+        config.quantile_levels,
+        lambda histories: forecast(network, histories),
+    )
+    say(table.table())
+    say(table.verdict())
+
+    def write(folder: Path, version: int) -> None:
+        model_file = export.write_model(network, folder / artifact.MODEL)
+        histories = windows.histories(panel, config.horizon)
+        golden = parity.golden(network, histories)
+        artifact.write_golden(folder, golden)
+        metadata = _metadata(
+            name, version, network, panel, fit_config, curve, table, model_file, {}
+        )
+        model = (folder / artifact.MODEL).read_bytes()
+        runtime = Runtime(Artifact(folder, metadata, model, golden))
+        proven = parity.check(network, runtime, histories)
+        say(parity.table(proven))
+        parities = {runtime.provider: proven}
+        artifact.write_metadata(folder, metadata.model_copy(update={"parity": parities}))
+        report.write(folder / artifact.REPORT, curve, table)
+
+    return export.publish(models, name, write)
+
+
+def forecast(
+    network: GRUForecaster, histories: Sequence[NDArray[np.float64]]
+) -> NDArray[np.float64]:
+    """Torch's quantiles [N, H, Q] after the end of each history, placed as the service does."""
+    config = network.config
+    quantiles = np.empty((len(histories), config.horizon, len(config.quantile_levels)))
+    for block in place(histories, config.context_length):
+        quantiles[block.rows], _ = parity.torch_answer(network, block)
+    return quantiles
+
+
+def _identity(panel: Panel, network: NetworkConfig, fit_config: FitConfig) -> str:
+    """What is trained on what; equal for two runs that must give equal weights."""
+    text = f"{panel.fingerprint} {network} {fit_config} torch {torch.__version__}"
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _metadata(
+    name: str,
+    version: int,
+    network: GRUForecaster,
+    panel: Panel,
+    fit_config: FitConfig,
+    curve: LossCurve,
+    table: Backtest,
+    model_file: ModelFile,
+    proven: dict[str, Parity],
+) -> Metadata:
+    config = network.config
+    inputs, outputs = export.tensors(network)
+    return Metadata(
+        schema_version=1,
+        task="forecast",
+        name=name,
+        version=version,
+        inputs=inputs,
+        outputs=outputs,
+        signature=ForecastSignature(
+            freq=panel.frequency.alias,
+            seasonality=config.seasonality,
+            context_length=config.context_length,
+            minimum_context=1,
+            horizon=config.horizon,
+            quantile_levels=config.quantile_levels,
+        ),
+        model_file=model_file,
+        training=Training(
+            data_fingerprint=panel.fingerprint,
+            series=len(panel.series),
+            observations=sum(int(np.isfinite(s.target).sum()) for s in panel.series),
+            seed=fit_config.seed,
+            steps=curve.best_step,
+            network=asdict(config),
+            libraries={lib: importlib.metadata.version(lib) for lib in LIBRARIES},
+        ),
+        evaluation=Evaluation(
+            horizon=config.horizon,
+            scores={
+                model: Scores(**{k: _number(v) for k, v in asdict(scores).items()})
+                for model, scores in table.scores.items()
+            },
+            best_baseline=table.best_baseline,
+            beats_baselines=table.beats_baselines,
+        ),
+        parity=proven,
+    )
+
+
+def _number(value: float) -> float | None:
+    """JSON has no NaN: an undefined measure is None."""
+    return value if math.isfinite(value) else None

@@ -1,0 +1,119 @@
+"""Panel -> (context, horizon) windows. Splits by time: nothing after a cutoff enters an input.
+
+The last horizon of every series is the test and appears in no window here. The horizon before it is
+the validation window where the series is long enough to spare it; all earlier cutoffs are training.
+The panel stays one flat tensor and windows are gathered from it, so a million windows cost no more
+memory than the data.
+
+A cutoff is the number of steps seen: the context ends just before it, the target begins at it.
+Shapes: B batch, C context steps, H horizon steps.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from training.config import NetworkConfig
+from training.data import InvalidTable, Panel
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Windows as the network takes them."""
+
+    context: Tensor  # [B, C] float32, right-padded, NaN = missing
+    lengths: Tensor  # [B] int64
+    target: Tensor  # [B, H] float32, NaN = missing
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Every window whose cutoff lies in first..last of its series."""
+
+    values: Tensor  # all series one after another, float32
+    starts: Tensor  # [N] where each series begins in `values`
+    first: Tensor  # [N] first cutoff, steps from the start of the series
+    ends: Tensor  # [N] cumulative number of windows, so window k belongs to the first end > k
+    context_length: int
+    horizon: int
+
+    def __len__(self) -> int:
+        return int(self.ends[-1])
+
+    def gather(self, index: Tensor) -> Batch:
+        """The windows of these numbers, 0 <= index < len(self)."""
+        series = torch.searchsorted(self.ends, index, right=True)
+        before = torch.where(series > 0, self.ends[series - 1], 0)
+        cutoff = self.first[series] + index - before  # [B]
+        lengths = cutoff.clamp(max=self.context_length)
+        origin = self.starts[series] + cutoff  # [B] position of the first target step
+        step = torch.arange(self.context_length)
+        at = (origin - lengths).unsqueeze(1) + step
+        inside = step < lengths.unsqueeze(1)
+        context = torch.where(inside, self.values[torch.where(inside, at, 0)], torch.nan)
+        target = self.values[origin.unsqueeze(1) + torch.arange(self.horizon)]
+        return Batch(context, lengths, target)
+
+    def all(self) -> Batch:
+        """Every window at once."""
+        return self.gather(torch.arange(len(self)))
+
+
+def split(panel: Panel, config: NetworkConfig) -> tuple[Windows, Windows | None]:
+    """Training windows, and one validation window per series (None for short series).
+
+    Raises:
+        InvalidTable: a series too short for one training window before its test horizon.
+    """
+    horizon = config.horizon
+    lengths = np.array([len(series.target) for series in panel.series])
+    needed = 2 * horizon + 1
+    short = np.flatnonzero(lengths < needed)
+    if short.size:
+        item = panel.series[short[0]]
+        raise InvalidTable(
+            f"item {item.item_id!r} has {len(item.target)} steps; a horizon of {horizon} needs at "
+            f"least {needed} (one to learn from and one to be tested on); {short.size} of "
+            f"{len(lengths)} items are too short: drop them or shorten --horizon"
+        )
+    values, starts = _flat(panel)
+    spare = lengths.min() >= 3 * horizon + 2 * config.seasonality
+    end = lengths - (2 if spare else 1) * horizon  # training targets end here
+    last = end - horizon
+    first = np.minimum(config.seasonality + 1, last)
+    training = _windows(values, starts, first, last, config)
+    if not spare:
+        return training, None
+    return training, _windows(values, starts, end, end, config)
+
+
+def histories(panel: Panel, horizon: int) -> list[np.ndarray[tuple[int], np.dtype[np.float64]]]:
+    """Each series without its last horizon: what a forecast of the test may see."""
+    return [series.target[: len(series.target) - horizon] for series in panel.series]
+
+
+def _flat(panel: Panel) -> tuple[Tensor, np.ndarray[tuple[int], np.dtype[np.int64]]]:
+    lengths: Sequence[int] = [len(series.target) for series in panel.series]
+    starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
+    flat = np.concatenate([series.target for series in panel.series]).astype(np.float32)
+    return torch.from_numpy(flat), starts
+
+
+def _windows(
+    values: Tensor,
+    starts: np.ndarray[tuple[int], np.dtype[np.int64]],
+    first: np.ndarray[tuple[int], np.dtype[np.int64]],
+    last: np.ndarray[tuple[int], np.dtype[np.int64]],
+    config: NetworkConfig,
+) -> Windows:
+    return Windows(
+        values=values,
+        starts=torch.from_numpy(starts),
+        first=torch.from_numpy(first.astype(np.int64)),
+        ends=torch.from_numpy(np.cumsum(last - first + 1)),
+        context_length=config.context_length,
+        horizon=config.horizon,
+    )
