@@ -46,7 +46,7 @@ class FitConfig:
     """How the weights are found."""
 
     seed: int = 0
-    steps: int = 1200  # optimiser steps at most; early stopping may end before
+    steps: int = 1000  # optimiser steps at most; early stopping may end before
     batch_size: int = 64  # windows
     learning_rate: float = 1e-3  # AdamW, after the warm-up; cosine to zero at `steps`
     warm_up: float = 0.1  # share of the steps

@@ -1,7 +1,7 @@
 """Find the weights: pinball loss in units of each series' scale, AdamW, cosine, early stopping.
 
-What is kept is the moving average of the weights at the best validation, or at the end where there
-is no validation. Every random number comes from one seed and the whole state is saved at every
+What is kept is the moving average of the weights at the best validation, or at the end of the
+schedule where there is no validation. Every random number comes from one seed and the whole state is saved at every
 check, so an interrupted fit continues to the same bits as an uninterrupted one.
 """
 
@@ -18,6 +18,10 @@ from torch import Tensor
 from training.config import FitConfig
 from training.network import GRUForecaster
 from training.windows import Batch, Windows
+
+# Share of a series' magnitude: one that hardly moved before must not shout down all others when it
+# does move.
+SMALLEST_UNIT = 1e-2
 
 
 class Diverged(RuntimeError):
@@ -151,9 +155,11 @@ def _schedule(step: int, config: FitConfig) -> float:
 
 def _loss(network: GRUForecaster, batch: Batch) -> Tensor:
     scaled = network.rescale(batch.context, batch.lengths)
-    unit = scaled.scale * torch.where(scaled.magnitude > 0, scaled.magnitude, 1.0)
+    silent = scaled.magnitude == 0  # forecast as zero whatever the weights are
+    unit = scaled.scale.clamp(min=SMALLEST_UNIT) * torch.where(silent, 1.0, scaled.magnitude)
+    target = torch.where(silent, torch.nan, batch.target)
     levels = torch.tensor(network.config.quantile_levels)
-    return pinball_loss(network(batch.context, batch.lengths), batch.target, unit, levels)
+    return pinball_loss(network(batch.context, batch.lengths), target, unit, levels)
 
 
 def _check(

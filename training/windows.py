@@ -1,7 +1,7 @@
 """Panel -> (context, horizon) windows. Splits by time: nothing after a cutoff enters an input.
 
 The last horizon of every series is the test and appears in no window here. The horizon before it is
-the validation window where the series is long enough to spare it; all earlier cutoffs are training.
+the validation window where the panel can spare it; all earlier cutoffs are training.
 The panel stays one flat tensor and windows are gathered from it, so a million windows cost no more
 memory than the data.
 
@@ -18,6 +18,10 @@ from torch import Tensor
 
 from training.config import NetworkConfig
 from training.data import InvalidTable, Panel
+
+# With fewer validation windows their loss is noise: on the airline series alone, stopping early by
+# its one window gave 0.88 of seasonal naive's error for 1959 where the whole schedule gave 0.33.
+FEWEST_JUDGES = 32
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,7 @@ class Windows:
 
 
 def split(panel: Panel, config: NetworkConfig) -> tuple[Windows, Windows | None]:
-    """Training windows, and one validation window per series (None for short series).
+    """Training windows, and one validation window per series (None where it cannot be spared).
 
     Raises:
         InvalidTable: a series too short for one training window before its test horizon.
@@ -80,7 +84,8 @@ def split(panel: Panel, config: NetworkConfig) -> tuple[Windows, Windows | None]
             f"{len(lengths)} items are too short: drop them or shorten --horizon"
         )
     values, starts = _flat(panel)
-    spare = lengths.min() >= 3 * horizon + 2 * config.seasonality
+    long_enough = lengths.min() >= 3 * horizon + 2 * config.seasonality
+    spare = long_enough and len(lengths) >= FEWEST_JUDGES
     end = lengths - (2 if spare else 1) * horizon  # training targets end here
     last = end - horizon
     first = np.minimum(config.seasonality + 1, last)

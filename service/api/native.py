@@ -174,7 +174,7 @@ def _malformed(error: ValidationError) -> Malformed:
         return Malformed(f"{field} is missing; see /docs", field)
     came = repr(first["input"])
     came = came if len(came) <= 60 else f"{came[:60]}..."
-    return Malformed(f"{field}: {first['msg']}, got {came}", field or None)
+    return Malformed(f"{field or 'the body'}: {first['msg']}, got {came}", field or None)
 
 
 def _path(location: tuple[int | str, ...]) -> str:

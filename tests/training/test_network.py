@@ -1,0 +1,123 @@
+"""`GRUForecaster`: raw values in, honest quantiles out, for any series one can think of."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from training.config import NetworkConfig
+from training.gru import Convention
+from training.network import GRUForecaster
+
+SMALL = NetworkConfig(horizon=5, seasonality=4, context_length=16, hidden=8)
+SHAPES = [
+    SMALL,
+    replace(SMALL, seasonality=1),
+    replace(SMALL, patch=3, layers=2),
+    replace(SMALL, horizon=11, convention=Convention.RESET_BEFORE),
+    replace(SMALL, quantile_levels=(0.05, 0.5, 0.75)),
+]
+EVERY_SHAPE = pytest.mark.parametrize("config", SHAPES, ids=str)
+
+
+def make(config: NetworkConfig, seed: int = 0) -> GRUForecaster:
+    """A network with random weights everywhere, its head too."""
+    torch.manual_seed(seed)
+    network = GRUForecaster(config).eval()
+    torch.nn.init.normal_(network.head.out.weight, std=0.5)
+    torch.nn.init.normal_(network.head.out.bias, std=0.5)
+    return network
+
+
+def ask(network: GRUForecaster, *rows: list[float]) -> Tensor:
+    length = max(len(row) for row in rows)
+    padded = [row + [float("nan")] * (length - len(row)) for row in rows]
+    with torch.no_grad():
+        answer: Tensor = network(torch.tensor(padded), torch.tensor([len(row) for row in rows]))
+    return answer
+
+
+values = st.one_of(st.floats(-1e6, 1e6, width=32), st.just(float("nan")))
+series = st.lists(values, min_size=1, max_size=20)
+
+
+@EVERY_SHAPE
+@settings(max_examples=60, deadline=None)
+@given(row=series)
+def test_any_series_gets_a_finite_forecast_with_sorted_levels(
+    config: NetworkConfig, row: list[float]
+) -> None:
+    answer = ask(make(config), row)
+    assert answer.shape == (1, config.horizon, len(config.quantile_levels))
+    assert torch.isfinite(answer).all()
+    assert (answer.diff(dim=-1) >= 0).all()
+
+
+@EVERY_SHAPE
+@pytest.mark.parametrize("factor", [10.0**k for k in range(-6, 10)])
+def test_scaling_a_series_scales_its_forecast(config: NetworkConfig, factor: float) -> None:
+    random = np.random.default_rng(0)
+    row = (50 + random.normal(size=16).cumsum()).tolist()
+    network = make(config)
+    expected = ask(network, row).double() * factor
+    got = ask(network, [value * factor for value in row]).double()
+    torch.testing.assert_close(got, expected, rtol=2e-5, atol=2e-5 * factor)
+
+
+@EVERY_SHAPE
+def test_a_constant_series_is_forecast_near_its_constant(config: NetworkConfig) -> None:
+    answer = ask(make(config), [7.0] * 16)
+    assert ((answer - 7.0).abs() < 0.05).all()
+
+
+@EVERY_SHAPE
+def test_an_all_zero_series_is_forecast_as_zero(config: NetworkConfig) -> None:
+    assert (ask(make(config), [0.0] * 9) == 0).all()
+
+
+@EVERY_SHAPE
+def test_an_untrained_network_is_the_seasonal_naive_forecast(config: NetworkConfig) -> None:
+    torch.manual_seed(0)
+    row = [float(v) for v in range(1, 17)]
+    answer = ask(GRUForecaster(config).eval(), row)
+    centre = config.quantile_levels.index(0.5)
+    season = row[-config.seasonality :]
+    expected = [season[step % config.seasonality] for step in range(config.horizon)]
+    torch.testing.assert_close(answer[0, :, centre], torch.tensor(expected))
+
+
+def test_a_missing_value_of_the_base_is_taken_from_the_season_before() -> None:
+    torch.manual_seed(0)
+    nan = float("nan")
+    row = [1.0, 2.0, 3.0, 4.0, 5.0, nan, 7.0, nan]
+    answer = ask(GRUForecaster(SMALL).eval(), row)
+    assert answer[0, :, 4].tolist() == pytest.approx([5.0, 2.0, 7.0, 4.0, 5.0])
+
+
+@EVERY_SHAPE
+def test_the_newest_value_changes_the_first_step(config: NetworkConfig) -> None:
+    network = make(config)
+    row = [float(v % 5) for v in range(16)]
+    assert not torch.equal(ask(network, row)[0, 0], ask(network, [*row[:-1], 9.0])[0, 0])
+
+
+@EVERY_SHAPE
+def test_padding_and_its_contents_do_not_change_a_forecast(config: NetworkConfig) -> None:
+    network = make(config)
+    row = [3.0, 1.0, 4.0, 1.0, 5.0, 9.0]
+    alone = ask(network, row)
+    with torch.no_grad():
+        padded = network(torch.tensor([row + [1e9] * 7]), torch.tensor([len(row)]))
+    torch.testing.assert_close(padded, alone, rtol=1e-5, atol=1e-5)
+
+
+@EVERY_SHAPE
+def test_neighbours_do_not_change_a_forecast(config: NetworkConfig) -> None:
+    network = make(config)
+    row = [3.0, 1.0, 4.0, 1.0, 5.0, 9.0]
+    together = ask(network, row, [1e8, 2e8], [0.0] * 6)
+    torch.testing.assert_close(together[:1], ask(network, row), rtol=1e-5, atol=1e-5)
