@@ -43,6 +43,7 @@ class BatchReport:
     waits: tuple[float, ...]  # seconds in the queue, one per piece of a job
     run_seconds: float
     failed: bool
+    waiting_rows: int  # in the queue when the run had ended
 
 
 class Batcher:
@@ -194,7 +195,8 @@ class Batcher:
                 piece.entry.job.receive(piece.entry, piece.start, result[offset : offset + size])
                 offset += size
         waits = tuple(started - piece.since for piece in pieces)
-        self._report(BatchReport(rows, waits, seconds, isinstance(result, Exception)))
+        failed = isinstance(result, Exception)
+        self._report(BatchReport(rows, waits, seconds, failed, self._waiting_rows))
 
     @staticmethod
     def _fail(job: "_Job", error: Exception) -> None:

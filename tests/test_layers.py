@@ -70,7 +70,9 @@ def test_training_enters_the_service_only_by_its_doors(path: Path) -> None:
 
 
 def test_nothing_imports_in_a_circle() -> None:
-    modules = {name(path)[:-3].replace("/", ".").removesuffix(".__init__"): path for path in MODULES}
+    modules = {
+        name(path)[:-3].replace("/", ".").removesuffix(".__init__"): path for path in MODULES
+    }
     graph = {module: imports(path) & modules.keys() - {module} for module, path in modules.items()}
     while leaves := {module for module, needs in graph.items() if not needs & graph.keys()}:
         graph = {module: needs for module, needs in graph.items() if module not in leaves}

@@ -1,8 +1,8 @@
 """Find the weights: pinball loss in units of each series' scale, AdamW, cosine, early stopping.
 
 What is kept is the moving average of the weights at the best validation, or at the end of the
-schedule where there is no validation. Every random number comes from one seed and the whole state is saved at every
-check, so an interrupted fit continues to the same bits as an uninterrupted one.
+schedule where there is no validation. Every random number comes from one seed and the whole state
+is saved at every check, so an interrupted fit continues to the same bits as an uninterrupted one.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""Whatever a client sends wrong gets a status, a stable type and the field; nothing hangs or leaks."""
+"""Whatever a client sends wrong gets a status, a type and the field; nothing hangs or leaks."""
 
 import json
 import re

@@ -46,28 +46,22 @@ def test_answers_have_one_form(text: str, written: str) -> None:
     assert format_timestamp(read_timestamp(text).value) == written
 
 
+NO_DATES = ("", "now", "1961", "1961-01", "1961-1-1", "01/02/1961", "19610101", "1961-W01-1")
+NO_TIMES = (
+    "T",
+    "T24:00",
+    "T06",
+    "T06:60",
+    "T06:30:60",
+    "T06:30:00.1234567",
+    "T06:30:00z",
+    "Z",
+    "\n",
+)
+
+
 @pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "1961",
-        "1961-01",
-        "1961-1-1",
-        "01/02/1961",
-        "19610101",
-        "1961-W01-1",
-        "1961-01-01T",
-        "now",
-    ]
-    + [
-        "1961-01-01T24:00",
-        "1961-01-01T06",
-        "1961-01-01T06:60",
-        "1961-01-01T06:30:60",
-        "1961-01-01Z",
-    ]
-    + ["1961-01-01T06:30:00.1234567", "1961-01-01T06:30:00z", " 1961-01-01", "1961-01-01\n"]
-    + ["1961-01-01T06:30:00 Z", "١٩٦١-٠١-٠١", "-1961-01-01", "1961-01-01-05:00"],
+    "text", [*NO_DATES, " 1961-01-01", "\u0661961-01-01", *(f"1961-01-01{t}" for t in NO_TIMES)]
 )
 def test_other_forms_are_refused_with_an_example(text: str) -> None:
     with pytest.raises(InvalidTimestamp, match="ISO 8601 date or date-time such as") as caught:
@@ -95,11 +89,14 @@ def test_years_that_nanoseconds_cannot_count_are_refused(text: str) -> None:
 
 
 @given(st.text(max_size=40))
-def test_no_text_raises_anything_else(text: str) -> None:
+def test_any_text_is_read_or_refused_by_name(text: str) -> None:
     try:
         read_timestamp(text)
     except InvalidTimestamp as error:
-        assert text[:5] in str(error) or repr(text)[1:5] in str(error)
+        message = str(error)
+    else:
+        message = repr(text)
+    assert repr(text) in message
 
 
 def test_a_message_never_repeats_a_long_text_whole() -> None:
