@@ -13,7 +13,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from service.contract.artifact import Artifact, InvalidArtifact
-from service.contract.metadata import CONTEXT, LENGTHS, QUANTILES, TensorSpec
+from service.contract.metadata import CONTEXT, LENGTHS, QUANTILES
 from service.contract.placement import bucket, place
 from service.contract.tolerance import TOLERANCES
 from service.errors import InferenceFailed
@@ -56,15 +56,18 @@ class Runtime:
 
         Raises:
             InvalidArtifact: the graph cannot be opened, its tensors are not those of the metadata,
-                or its answers are not the golden ones.
+                it cannot run, or its answers are not the golden ones.
             ProviderUnavailable: the session was not opened on the provider.
         """
         self.metadata = artifact.metadata
         self.provider = provider
         self._session = _open(artifact, provider)
         self._check_signature()
-        self._replay_golden(artifact)
-        self._warm_up()
+        try:
+            self._replay_golden(artifact)
+            self._warm_up()
+        except InferenceFailed as error:
+            raise InvalidArtifact(f"{self._label}: {error}") from error
 
     def run(self, context: NDArray[np.float32], lengths: NDArray[np.int64]) -> NDArray[np.float32]:
         """context [B, T] and lengths [B] -> quantiles [B, H, Q], all in data units.
@@ -86,12 +89,10 @@ class Runtime:
             ("inputs", self.metadata.inputs, self._session.get_inputs()),
             ("outputs", self.metadata.outputs, self._session.get_outputs()),
         ):
-            got = tuple(
-                TensorSpec(name=t.name, dtype=_DTYPES.get(t.type, t.type), shape=tuple(t.shape))
-                for t in found
-            )
-            if got != expected:
-                raise InvalidArtifact(f"{self._label}: {kind} are {got}, metadata says {expected}")
+            got = [(t.name, _DTYPES.get(t.type, t.type), tuple(t.shape)) for t in found]
+            said = [(spec.name, spec.dtype, spec.shape) for spec in expected]
+            if got != said:
+                raise InvalidArtifact(f"{self._label}: {kind} are {got}, metadata says {said}")
 
     def _replay_golden(self, artifact: Artifact) -> None:
         golden = artifact.golden

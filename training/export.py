@@ -5,19 +5,21 @@ version or none. The graph's bytes depend on the weights alone: names of local f
 and dates are stripped.
 """
 
+import errno
 import hashlib
 import logging
 import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import onnx
 import onnx_ir
 import onnxscript.optimizer
 import torch
+from torch import Tensor, nn
 
 from service.contract import layout
 from service.contract.metadata import CONTEXT, LENGTHS, QUANTILES, ModelFile, TensorSpec
@@ -38,7 +40,12 @@ def write_model(network: GRUForecaster, path: Path) -> ModelFile:
     Raises:
         ExportFailed: a loop instead of a GRU node, the wrong convention, or a frozen axis.
     """
-    model = _export(network.eval())
+    length = network.config.context_length + 1
+    examples = {
+        CONTEXT: (torch.ones(2, length), ("batch", "time")),
+        LENGTHS: (torch.tensor([1, length]), ("batch",)),
+    }
+    model = trace(network.eval(), examples, [QUANTILES])
     _strip(model)
     _check(model, network)
     data = model.SerializeToString(deterministic=True)
@@ -78,16 +85,23 @@ def publish(models: Path, name: str, write: Callable[[Path, int], None]) -> Path
             _sync(unfinished)
             os.rename(unfinished, layout.folder(models, name, version))
             return layout.folder(models, name, version)
-        except FileExistsError:
-            continue  # another publisher took the number
+        except OSError as error:
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                raise
+            # another publisher took the number: build the next one
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def _export(network: GRUForecaster) -> onnx.ModelProto:
-    """The exporter writes everything around the GRU; the layer itself puts one GRU node."""
-    context = torch.ones(2, network.config.context_length + 1)
-    lengths = torch.tensor([1, network.config.context_length + 1])
+def trace(
+    module: nn.Module, inputs: Mapping[str, tuple[Tensor, Sequence[str]]], outputs: Sequence[str]
+) -> onnx.ModelProto:
+    """The graph of a module: everything from its torch code, one GRU node from each `GRULayer`.
+
+    Args:
+        inputs: by name and in order, an example and the names of its leading free axes.
+        outputs: names.
+    """
     chatter = logging.getLogger("torch.onnx")
     level = chatter.level
     chatter.setLevel(logging.ERROR)  # it warns that torchvision is not installed
@@ -95,13 +109,13 @@ def _export(network: GRUForecaster) -> onnx.ModelProto:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # deprecations inside the exporter itself
             program = torch.onnx.export(
-                network,
-                (context, lengths),
+                module,
+                tuple(example for example, _ in inputs.values()),
                 dynamo=True,
                 opset_version=OPSET,
-                input_names=[CONTEXT, LENGTHS],
-                output_names=[QUANTILES],
-                dynamic_shapes={CONTEXT: {0: "batch", 1: "time"}, LENGTHS: {0: "batch"}},
+                input_names=list(inputs),
+                output_names=list(outputs),
+                dynamic_shapes=tuple(dict(enumerate(axes)) for _, axes in inputs.values()),
                 verbose=False,
             )
     finally:

@@ -100,12 +100,12 @@ def fit(
         held_out = validation.all() if validation else None
         recent: list[float] = []
         while state.step < config.steps and not _exhausted(state, config):
-            recent.append(_step(network, training, optimiser, state, config))
-            progress(state.step, recent[-1])
+            recent.append(loss := _step(network, training, optimiser, state, config))
             if state.step % config.check_every == 0 or state.step == config.steps:
                 _check(network, held_out, state, sum(recent) / len(recent))
                 recent.clear()
                 _save(checkpoint, identity, network, optimiser, state)
+            progress(state.step, loss)
     network.load_state_dict(state.best)
     checkpoint.unlink(missing_ok=True)
     steps, losses, validations = zip(*state.curve, strict=True)

@@ -139,12 +139,13 @@ def _timestamps(values: pl.Series, rows: pl.Series, source: str) -> pl.Series:
             f"{source}: row {missing[0]}: timestamp is missing; fill it in or drop the row"
         )
     moments = _moments(values, rows, source)
-    outside = ~moments.dt.year().is_between(EARLIEST_YEAR, LATEST_YEAR)
+    years = moments.dt.year()  # null where even polars cannot tell
+    outside = ~years.is_between(EARLIEST_YEAR, LATEST_YEAR).fill_null(False)
     if outside.any():
+        came = years.filter(outside).cast(pl.String).fill_null("unknown")[0]
         raise InvalidTable(
-            f"{source}: row {rows.filter(outside)[0]}: timestamp "
-            f"{moments.filter(outside).dt.to_string('%Y-%m-%d')[0]} is outside the years "
-            f"{EARLIEST_YEAR} to {LATEST_YEAR}; correct it"
+            f"{source}: row {rows.filter(outside)[0]}: timestamp is in the year {came}, outside "
+            f"the years {EARLIEST_YEAR} to {LATEST_YEAR}; correct it"
         )
     return moments.cast(pl.Datetime("us"))
 

@@ -1,6 +1,7 @@
 """The files of one version: read, verify, write. One folder is the whole forecaster."""
 
 import hashlib
+import io
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from service.contract.metadata import Metadata
+from service.contract.metadata import ForecastSignature, Metadata
 
 MODEL = "model.onnx"
 METADATA = "metadata.json"
@@ -55,7 +56,8 @@ def read(folder: Path) -> Artifact:
         metadata = Metadata.model_validate_json((folder / METADATA).read_bytes())
         model = (folder / MODEL).read_bytes()
         golden = _read_golden(folder / GOLDEN)
-    except (OSError, ValueError, KeyError) as error:
+        _check_golden(golden, metadata.signature)
+    except (OSError, ValueError) as error:
         raise InvalidArtifact(f"{folder.parent.name}/{folder.name}: {_reason(error)}") from error
     if (metadata.name, str(metadata.version)) != (folder.parent.name, folder.name):
         raise InvalidArtifact(
@@ -88,8 +90,29 @@ def write_golden(folder: Path, golden: Golden) -> None:
 
 
 def _read_golden(path: Path) -> Golden:
-    with np.load(path, allow_pickle=False) as arrays:
-        return Golden(arrays["context"], arrays["lengths"], arrays["quantiles"], arrays["scale"])
+    data = io.BytesIO(path.read_bytes())
+    try:
+        with np.load(data, allow_pickle=False) as arrays:
+            names = ("context", "lengths", "quantiles", "scale")
+            return Golden(*(arrays[name] for name in names))
+    except Exception as error:  # numpy, zipfile and zlib raise half a dozen unrelated classes
+        raise InvalidArtifact(f"{GOLDEN}: {type(error).__name__}: {error}") from error
+
+
+def _check_golden(golden: Golden, signature: ForecastSignature) -> None:
+    """Without a row, or with rows of other shapes, the replay would prove nothing."""
+    rows = max(1, golden.lengths.size)
+    for name, dtype, shape in (
+        ("context", "float32", (rows, signature.context_length)),
+        ("lengths", "int64", (rows,)),
+        ("quantiles", "float32", (rows, signature.horizon, len(signature.quantile_levels))),
+        ("scale", "float32", (rows,)),
+    ):
+        array = getattr(golden, name)
+        if (str(array.dtype), array.shape) != (dtype, shape):
+            raise InvalidArtifact(
+                f"{GOLDEN}: {name} is {array.dtype} {array.shape}, expected {dtype} {shape}"
+            )
 
 
 def _reason(error: Exception) -> str:
@@ -100,4 +123,6 @@ def _reason(error: Exception) -> str:
         return f"metadata.json: {where}: {first['msg']}"
     if isinstance(error, FileNotFoundError):
         return f"{Path(error.filename).name} is missing"
+    if isinstance(error, InvalidArtifact):
+        return str(error)
     return f"{type(error).__name__}: {error}"

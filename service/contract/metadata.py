@@ -2,7 +2,9 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from service.contract.frequency import Frequency
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"  # no dot, no slash: a name is never a path
 
@@ -15,7 +17,7 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class TensorSpec(_Frozen):
@@ -35,6 +37,12 @@ class ForecastSignature(_Frozen):
     minimum_context: int = Field(ge=1)  # steps
     horizon: int = Field(ge=1)  # steps
     quantile_levels: tuple[Level, ...]  # increasing, 0.5 among them
+
+    @field_validator("freq")
+    @classmethod
+    def _freq_is_known(cls, freq: str) -> str:
+        Frequency.parse(freq)
+        return freq
 
     @model_validator(mode="after")
     def _levels_are_usable(self) -> Self:
@@ -116,3 +124,10 @@ class Metadata(_Frozen):
     training: Training
     evaluation: Evaluation
     parity: dict[str, Parity]  # by execution provider: cpu, cuda
+
+    @model_validator(mode="after")
+    def _outputs_follow_the_signature(self) -> Self:
+        shape = ("batch", self.signature.horizon, len(self.signature.quantile_levels))
+        if [output.shape for output in self.outputs] != [shape]:
+            raise ValueError(f"outputs must be one tensor of shape {shape}, as the signature says")
+        return self

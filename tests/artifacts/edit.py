@@ -1,0 +1,45 @@
+"""Copies of the committed artifact, to be damaged by the tests of whoever reads one."""
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+TINY = Path(__file__).parent / "tiny/1"
+
+
+def copy(models: Path, name: str = "tiny", version: int = 1) -> Path:
+    """A good artifact under another name or version; its folder."""
+    folder = models / name / str(version)
+    shutil.copytree(TINY, folder)
+    edit_metadata(folder, name=name, version=version)
+    return folder
+
+
+def read_metadata(folder: Path) -> dict[str, Any]:
+    """metadata.json as plain JSON."""
+    parsed: dict[str, Any] = json.loads((folder / "metadata.json").read_text())
+    return parsed
+
+
+def edit_metadata(folder: Path, **changes: object) -> None:
+    """Replace top-level fields of metadata.json."""
+    (folder / "metadata.json").write_text(json.dumps(read_metadata(folder) | changes))
+
+
+def edit_golden(folder: Path, **changes: NDArray[Any] | None) -> None:
+    """Replace arrays of golden.npz; None takes one away."""
+    with np.load(folder / "golden.npz") as arrays:
+        changed = {**arrays, **changes}
+    np.savez(folder / "golden.npz", **{k: v for k, v in changed.items() if v is not None})
+
+
+def replace_model(folder: Path, model: bytes) -> None:
+    """Another model.onnx, with a metadata.json that agrees."""
+    (folder / "model.onnx").write_bytes(model)
+    digest = hashlib.sha256(model).hexdigest()
+    edit_metadata(folder, model_file={"sha256": digest, "size": len(model), "opset": 20})

@@ -1,0 +1,181 @@
+"""Fitting: one seed, one result, interrupted or not; and nothing good comes of a diverging loss."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from service.contract.frequency import Frequency
+from training import windows
+from training.config import FitConfig, NetworkConfig
+from training.data import Panel, Series
+from training.fit import CannotResume, Diverged, LossCurve, fit, pinball_loss
+from training.network import GRUForecaster
+
+CONFIG = NetworkConfig(horizon=3, seasonality=4, context_length=12, hidden=6)
+FIT = FitConfig(steps=40, batch_size=8, check_every=10)
+
+
+def panel(count: int = 2) -> Panel:
+    random = np.random.default_rng(0)
+    hours = np.arange(40)
+    series = tuple(
+        Series(
+            str(n),
+            np.datetime64("2024-01-01", "us"),
+            20 + np.sin(hours * np.pi / 2) + random.normal(scale=0.1, size=40),
+        )
+        for n in range(count)
+    )
+    return Panel(series, Frequency.parse("6h"))
+
+
+class Interrupted(Exception):
+    """What a test throws into a running fit."""
+
+
+def run(
+    folder: Path,
+    config: FitConfig = FIT,
+    *,
+    data: Panel | None = None,
+    resume: bool = False,
+    identity: str = "mine",
+    stop_at: int | None = None,
+) -> tuple[dict[str, torch.Tensor], LossCurve]:
+    """Fit a network from its seed; `stop_at` throws `Interrupted` after that step."""
+    training, validation = windows.split(data or panel(), CONFIG)
+    torch.manual_seed(config.seed)
+    network = GRUForecaster(CONFIG)
+
+    def progress(step: int, _loss: float) -> None:
+        if step == stop_at:
+            raise Interrupted
+
+    curve = fit(
+        network,
+        training,
+        validation,
+        config,
+        checkpoint=folder / "fit.pt",
+        identity=identity,
+        resume=resume,
+        progress=progress,
+    )
+    return network.state_dict(), curve
+
+
+def assert_same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_one_seed_gives_the_same_bits_and_another_seed_does_not(tmp_path: Path) -> None:
+    first, curve = run(tmp_path)
+    second, again = run(tmp_path)
+    assert_same(first, second)
+    assert curve == again
+    other, _ = run(tmp_path, FIT.with_seed(1))
+    assert not torch.equal(first["head.out.weight"], other["head.out.weight"])
+
+
+@pytest.mark.parametrize("stop_at", [10, 17, 39])
+@pytest.mark.parametrize("count", [2, windows.FEWEST_JUDGES], ids=["unjudged", "validated"])
+def test_an_interrupted_fit_continues_to_the_same_bits(
+    tmp_path: Path, stop_at: int, count: int
+) -> None:
+    data = panel(count)
+    whole, curve = run(tmp_path, data=data)
+    with pytest.raises(Interrupted):
+        run(tmp_path, data=data, stop_at=stop_at)
+    resumed, resumed_curve = run(tmp_path, data=data, resume=True)
+    assert_same(whole, resumed)
+    assert curve == resumed_curve
+    assert not (tmp_path / "fit.pt").exists()
+
+
+def test_a_checkpoint_cut_off_by_a_kill_leaves_the_previous_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, _ = run(tmp_path)
+    with pytest.raises(Interrupted):
+        run(tmp_path, stop_at=15)
+    kept = (tmp_path / "fit.pt").read_bytes()
+
+    def half_a_file(content: object, path: Path) -> None:
+        Path(path).write_bytes(b"half")
+        raise Interrupted
+
+    with monkeypatch.context() as patched:
+        patched.setattr(torch, "save", half_a_file)
+        with pytest.raises(Interrupted):
+            run(tmp_path, resume=True)
+    assert (tmp_path / "fit.pt").read_bytes() == kept
+    assert_same(whole, run(tmp_path, resume=True)[0])
+
+
+def test_resuming_without_a_checkpoint_says_so(tmp_path: Path) -> None:
+    with pytest.raises(CannotResume, match="nothing to resume.*without --resume"):
+        run(tmp_path, resume=True)
+
+
+def test_resuming_another_training_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(Interrupted):
+        run(tmp_path, stop_at=15)
+    with pytest.raises(CannotResume, match="another training"):
+        run(tmp_path, resume=True, identity="yours")
+
+
+def test_a_loss_that_is_no_number_ends_the_fit(tmp_path: Path) -> None:
+    broken = panel()
+    target = broken.series[0].target.copy()
+    target[20] = np.inf
+    data = Panel((replace(broken.series[0], target=target),), broken.frequency)
+    with pytest.raises(Diverged, match="nothing is published"):
+        run(tmp_path, data=data)
+
+
+def test_fitting_learns_what_the_seasonal_base_misses(tmp_path: Path) -> None:
+    growing = Series("a", np.datetime64("2024-01-01", "us"), 5.0 + np.arange(40))
+    data = Panel((growing,), Frequency.parse("6h"))
+    _, curve = run(tmp_path, replace(FIT, steps=150), data=data)
+    assert curve.training[-1] < 0.5 * curve.training[0]
+
+
+def test_with_a_validation_the_best_weights_are_kept_and_patience_ends_the_fit(
+    tmp_path: Path,
+) -> None:
+    config = replace(FIT, steps=2000, learning_rate=0.05, patience=3)
+    _, curve = run(tmp_path, config, data=panel(windows.FEWEST_JUDGES))
+    assert curve.steps[-1] < 2000
+    assert curve.best_step == curve.steps[int(np.argmin(curve.validation))]
+    assert curve.steps[-1] - curve.best_step == 30
+
+
+def test_the_global_random_state_is_left_alone(tmp_path: Path) -> None:
+    run(tmp_path)
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    training, _ = windows.split(panel(), CONFIG)
+    network = GRUForecaster(CONFIG)
+    torch.manual_seed(5)
+    fit(network, training, None, FIT, checkpoint=tmp_path / "x.pt", identity="")
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_the_pinball_loss_is_that_of_a_float64_loop() -> None:
+    random = np.random.default_rng(0)
+    quantiles, target = random.normal(size=(4, 3, 2)), random.normal(size=(4, 3))
+    target[1, 2] = np.nan
+    unit, levels = random.uniform(1, 2, size=(4, 1)), np.array([0.1, 0.7])
+    losses = [
+        2 * max(level * d, (level - 1) * d)
+        for b in range(4)
+        for h in range(3)
+        for q, level in enumerate(levels)
+        if np.isfinite(d := (target[b, h] - quantiles[b, h, q]) / unit[b, 0])
+    ]
+    tensors = (torch.from_numpy(array) for array in (quantiles, target, unit, levels))
+    assert pinball_loss(*tensors).item() == pytest.approx(np.mean(losses))

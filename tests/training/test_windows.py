@@ -1,0 +1,95 @@
+"""Windows: every training example is what it claims to be, and nothing of the test leaks into one."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from service.contract.frequency import Frequency
+from training import windows
+from training.config import NetworkConfig
+from training.data import Panel, Series
+from training.table import InvalidTable
+
+CONFIG = NetworkConfig(horizon=3, seasonality=2, context_length=7)
+START = np.datetime64("2024-01-01", "us")
+
+
+def panel(*lengths: int) -> Panel:
+    """Series whose values say which series and which step they are: 1000 * series + step."""
+    series = tuple(
+        Series(str(n), START, 1000.0 * (n + 1) + np.arange(length))
+        for n, length in enumerate(lengths)
+    )
+    return Panel(series, Frequency.parse("D"))
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.integers(7, 40), min_size=1, max_size=5))
+def test_every_window_is_a_contiguous_piece_of_one_series(lengths: list[int]) -> None:
+    training, _ = windows.split(panel(*lengths), CONFIG)
+    batch = training.all()
+    assert len(training) == len(batch.lengths)
+    for context, length, target in zip(batch.context, batch.lengths, batch.target, strict=True):
+        seen = context[:length]
+        assert torch.isnan(context[length:]).all()
+        whole = torch.cat([seen, target])
+        assert (whole.diff() == 1).all()
+        assert length == min(7, int(target[0]) % 1000)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.integers(7, 40), min_size=1, max_size=5))
+def test_no_window_holds_a_value_of_the_last_horizon(lengths: list[int]) -> None:
+    training, _ = windows.split(panel(*lengths), CONFIG)
+    last = {1000 * (n + 1) + length - 3 for n, length in enumerate(lengths)}
+    values = set(training.all().target.flatten().int().tolist())
+    values |= set(training.all().context.nan_to_num(0).flatten().int().tolist())
+    assert not values & {first + step for first in last for step in range(3)}
+
+
+def test_with_enough_series_the_horizon_before_the_test_is_held_out() -> None:
+    lengths = [20] * windows.FEWEST_JUDGES
+    training, validation = windows.split(panel(*lengths), CONFIG)
+    assert validation is not None
+    judged = validation.all()
+    assert judged.target[0].tolist() == [1014, 1015, 1016]
+    assert len(validation) == len(lengths)
+    assert training.all().target.max() == 1000 * len(lengths) + 13
+
+
+def test_a_few_series_spare_no_validation() -> None:
+    assert windows.split(panel(20, 20), CONFIG)[1] is None
+
+
+def test_changing_the_future_changes_no_window() -> None:
+    known = panel(20, 25)
+    series = [s.target.copy() for s in known.series]
+    for target in series:
+        target[-3:] = 1e9
+    changed = Panel(
+        tuple(replace(s, target=t) for s, t in zip(known.series, series, strict=True)),
+        known.frequency,
+    )
+    one, other = (windows.split(p, CONFIG)[0].all() for p in (known, changed))
+    assert torch.equal(one.target, other.target)
+    assert torch.equal(one.context.nan_to_num(-1), other.context.nan_to_num(-1))
+    assert [len(h) for h in windows.histories(known, 3)] == [17, 22]
+
+
+def test_a_series_too_short_for_the_horizon_is_named_with_the_remedy() -> None:
+    with pytest.raises(InvalidTable, match="item '1' has 6 steps.*at least 7.*shorten --horizon"):
+        windows.split(panel(20, 6), CONFIG)
+
+
+def test_missing_values_stay_missing() -> None:
+    target = np.arange(12.0)
+    target[4] = np.nan
+    one = Panel((Series("a", START, target),), Frequency.parse("D"))
+    batch = windows.split(one, CONFIG)[0].all()
+    whole = torch.cat([batch.context, batch.target], 1)
+    assert torch.isnan(whole).any()
+    assert not (whole == 4).any()
