@@ -1,4 +1,4 @@
-"""Windows: every training example is what it claims to be, and nothing of the test leaks into one."""
+"""Windows: each training example is what it claims to be, and nothing of the test leaks in."""
 
 from dataclasses import replace
 

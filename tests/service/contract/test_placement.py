@@ -9,7 +9,7 @@ from service.contract.placement import Block, bucket, place
 
 lengths = st.integers(1, 3000)
 histories = st.lists(
-    st.lists(st.floats(-1e30, 1e30, width=32) | st.just(float("nan")), min_size=1, max_size=80),
+    st.lists(st.floats(-1e30, 1e30) | st.just(float("nan")), min_size=1, max_size=80),
     min_size=1,
     max_size=12,
 )

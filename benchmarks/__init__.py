@@ -1,0 +1,1 @@
+"""Speed and accuracy measurements that anyone can repeat; each prints a table of ratios."""
