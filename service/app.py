@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
 
 from service import metrics
 from service.api import native, operations
@@ -37,7 +38,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         yield {"drain": drain}  # uvicorn hands it to every connection
         await batcher.close()
 
-    app = FastAPI(title="Gatecast", lifespan=lifespan, redirect_slashes=False, redoc_url=None)
+    app = FastAPIOffline(
+        docs_url="/docs",
+        redoc_url=None,
+        static_url="/docs/assets",  # the page loads nothing from another server
+        title="Gatecast",
+        lifespan=lifespan,
+        redirect_slashes=False,
+    )
     app.state.settings = settings
     app.state.drain = drain
     app.include_router(native.router)

@@ -1,6 +1,7 @@
 """A forecast over a real socket: the right numbers, at the right times, for everybody."""
 
 import json
+import re
 from typing import Any
 
 import httpx
@@ -128,7 +129,10 @@ def test_health_metrics_and_docs_answer(http: httpx.Client) -> None:
     assert 'gatecast_requests_total{route="/v1/forecast",status="200"}' in metrics
     assert 'gatecast_series_total{model="tiny"}' in metrics
     assert "gatecast_queue_seconds_bucket" in metrics
-    assert http.get("/docs").status_code == 200
+    page = http.get("/docs").text
+    loaded = re.findall(r'(?:src|href)="([^"]+)"', page)
+    assert loaded
+    assert all(http.get(address).status_code == 200 for address in loaded)  # none elsewhere
     paths = http.get("/openapi.json").json()["paths"]
     body = paths["/v1/forecast"]["post"]["requestBody"]["content"]["application/json"]["schema"]
     assert set(body["properties"]) == {"model", "series", "horizon", "quantile_levels"}

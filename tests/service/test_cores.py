@@ -64,7 +64,9 @@ def test_cgroup_v2_is_asked_before_v1(eight: int, tmp_path: Path) -> None:
     assert available_cores(v2(v1(tmp_path, "100000", "100000"), "300000 100000")) == 3
 
 
-@pytest.mark.parametrize("text", ["", "\n", "max", "many 100000", "1 2 3", "\u0661.5 1", "0 100000"])
+@pytest.mark.parametrize(
+    "text", ["", "\n", "max", "many 100000", "1 2 3", "\u0661.5 1", "0 100000"]
+)
 def test_what_is_not_a_quota_is_no_limit(eight: int, tmp_path: Path, text: str) -> None:
     assert available_cores(v2(tmp_path, text)) == eight
 

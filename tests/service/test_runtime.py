@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -24,6 +25,10 @@ CONTEXT_LENGTH = 24
 RUNTIME = Runtime(artifact.read(edit.TINY))
 
 Floats = NDArray[np.float32]
+
+without_cuda = pytest.mark.skipif(
+    "CUDAExecutionProvider" in ort.get_available_providers(), reason="this installation has CUDA"
+)
 
 
 @pytest.fixture
@@ -250,6 +255,7 @@ def test_a_wrong_dtype_is_an_error_of_the_runtime_and_not_of_the_process() -> No
         RUNTIME.run(np.ones((1, 8), np.float64), np.array([8]))  # type: ignore[arg-type]
 
 
+@without_cuda
 def test_cuda_is_refused_on_an_installation_without_it() -> None:
     with pytest.raises(ProviderUnavailable, match=r"provider cuda.*only.*--provider cpu"):
         check_installation("cuda")
@@ -260,6 +266,7 @@ def test_cpu_is_there() -> None:
     assert RUNTIME.provider == "cpu"
 
 
+@without_cuda
 def test_a_model_is_never_opened_on_another_provider_than_asked() -> None:
     with pytest.raises((ProviderUnavailable, InvalidArtifact)):
         Runtime(artifact.read(edit.TINY), "cuda")

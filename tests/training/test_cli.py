@@ -1,0 +1,199 @@
+"""The training commands as a user types them: what they write, and what they say when they cannot."""
+
+import re
+import subprocess
+import sys
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import httpx
+import numpy as np
+import polars as pl
+import pytest
+from click.testing import CliRunner, Result
+
+from service.cli import main
+from service.contract import artifact
+from tests.conftest import ARTIFACTS
+
+
+def gatecast(*arguments: object) -> Result:
+    """Run a command in this process."""
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def table(folder: Path, name: str = "sales.csv", items: int = 2, steps: int = 40) -> Path:
+    """A small daily table with a gap, written to a file."""
+    random = np.random.default_rng(0)
+    rows = [
+        {
+            "item_id": f"shop-{item}",
+            "timestamp": (datetime(2024, 1, 1) + timedelta(days=step)).date().isoformat(),
+            "target": 10 * item + step % 7 + float(random.normal()),
+        }
+        for item in range(items)
+        for step in range(steps)
+        if step != 11
+    ]
+    frame = pl.DataFrame(rows)
+    path = folder / name
+    if path.suffix == ".csv":
+        frame.write_csv(path)
+    else:
+        frame.with_columns(pl.col("timestamp").str.to_date()).write_parquet(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A models folder with one model, trained from a CSV by the command, and what it printed."""
+    folder = tmp_path_factory.mktemp("trained")
+    done = gatecast("train", table(folder), "--horizon", 3, "--models", folder / "models")
+    assert done.exit_code == 0, done.output
+    return folder / "models", done.output
+
+
+def test_training_prints_the_backtest_the_verdict_and_the_parity(
+    trained: tuple[Path, str],
+) -> None:
+    models, output = trained
+    for word in ("SeasonalNaive", "AutoETS", "AutoTheta", "MASE", "sMAPE", "WQL", "Parity holds"):
+        assert word in output
+    assert "best baseline" in output
+    assert f"Published {models / 'sales' / '1'}" in output
+
+
+def test_a_version_holds_the_model_its_metadata_golden_answers_and_pictures(
+    trained: tuple[Path, str],
+) -> None:
+    folder = trained[0] / "sales/1"
+    assert {path.name for path in folder.iterdir()} == {
+        "model.onnx",
+        "metadata.json",
+        "golden.npz",
+        "report",
+    }
+    assert {path.name for path in (folder / "report").iterdir()} == {
+        "loss.png",
+        "forecast.png",
+        "calibration.png",
+    }
+    metadata = artifact.read(folder).metadata
+    assert metadata.task == "forecast"
+    assert metadata.signature.freq == "D"
+    assert metadata.training.observations == 2 * 39
+    assert metadata.parity["cpu"].rows >= 200
+    assert metadata.parity["cpu"].share <= 1
+    assert set(metadata.evaluation.scores) == {"GRU", "SeasonalNaive", "AutoETS", "AutoTheta"}
+    assert str(trained[0]) not in (folder / "metadata.json").read_text()
+
+
+def test_the_same_seed_and_data_give_the_same_model_from_csv_and_parquet(
+    trained: tuple[Path, str], tmp_path: Path
+) -> None:
+    path = table(tmp_path, "sales.parquet")
+    done = gatecast("train", path, "--horizon", 3, "--freq", "D", "--models", tmp_path)
+    assert done.exit_code == 0, done.output
+    one = (trained[0] / "sales/1/model.onnx").read_bytes()
+    assert (tmp_path / "sales/1/model.onnx").read_bytes() == one
+
+
+def test_a_training_killed_in_the_middle_continues_to_the_same_model(
+    trained: tuple[Path, str], tmp_path: Path
+) -> None:
+    command = [str(Path(sys.executable).with_name("gatecast")), "train", str(table(tmp_path))]
+    command += ["--horizon", "3", "--models", str(tmp_path / "models")]
+    running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert running.stderr is not None
+    seen = b""
+    while not (tmp_path / "models/.checkpoints/sales.pt").exists():
+        seen += (piece := running.stderr.read(64))  # progress: it blocks until there is more
+        assert piece, seen.decode()
+    running.kill()
+    running.communicate()
+    assert not (tmp_path / "models/sales").exists()
+    done = subprocess.run([*command, "--resume"], capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    one = (trained[0] / "sales/1/model.onnx").read_bytes()
+    assert (tmp_path / "models/sales/1/model.onnx").read_bytes() == one
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["no-such.csv", "--horizon", "3"], "no-such.csv.*no such file"),
+        (["{table}"], "--horizon is needed"),
+        (["{table}", "--horizon", "0"], "horizon.*0"),
+        (["{table}", "--horizon", "30"], "item 'shop-0' has 40 steps.*at least 61.*shorten"),
+        (["{table}", "--horizon", "3", "--freq", "moon"], "moon"),
+        (["{table}", "--horizon", "3", "--freq", "MS"], "MS|month"),
+        (["{table}", "--horizon", "3", "--name", "../up"], "not a model name"),
+        (["{table}", "--horizon", "3", "--seed", "-1"], "seed"),
+        (["{table}", "--horizon", "3", "--resume"], "nothing to resume"),
+    ],
+)
+def test_what_cannot_be_trained_is_said_in_a_line_and_nothing_is_published(
+    tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    path = str(table(tmp_path))
+    given = [argument.replace("{table}", path) for argument in arguments]
+    done = gatecast("train", *given, "--models", tmp_path / "models")
+    assert done.exit_code != 0
+    assert "Traceback" not in done.output
+    assert re.search(message, done.output), done.output
+    assert not list((tmp_path / "models").glob("*/*"))
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_offline_forecasts_are_those_of_the_service(
+    suffix: str, http: httpx.Client, tmp_path: Path
+) -> None:
+    start = datetime(2024, 3, 1)
+    targets = {f"i{n}": [float((n + 1) * (k % 5)) for k in range(4 + n)] for n in range(30)}
+    frame = pl.DataFrame(
+        [
+            {"item_id": item, "timestamp": start + timedelta(hours=4 * k), "target": value}
+            for item, target in targets.items()
+            for k, value in enumerate(target)
+        ]
+    )
+    path, output = tmp_path / f"in.{suffix}", tmp_path / f"out.{suffix}"
+    frame.write_csv(path) if suffix == "csv" else frame.write_parquet(path)
+    done = gatecast("forecast", "tiny@1", path, "--output", output, "--models", ARTIFACTS)
+    assert done.exit_code == 0, done.output
+    got = pl.read_csv(output) if suffix == "csv" else pl.read_parquet(output)
+    series = [
+        {"item_id": item, "start": start.isoformat(), "target": target}
+        for item, target in targets.items()
+    ]
+    answer = http.post("/v1/forecast", json={"model": "tiny", "series": series}).json()
+    assert got.columns == ["item_id", "timestamp", *(f"0.{k}" for k in range(1, 10))]
+    for one in answer["series"]:
+        mine = got.filter(pl.col("item_id") == one["item_id"])
+        for level, values in one["quantiles"].items():
+            np.testing.assert_array_equal(
+                mine[level].to_numpy().astype(np.float32), np.array(values, np.float32)
+            )
+        stamps = [str(stamp).replace(" ", "T")[:19] for stamp in mine["timestamp"].to_list()]
+        assert stamps == one["timestamps"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nope", "{table}", "--output", "o.csv"], "no model 'nope'.*tiny"),
+        (["tiny@4", "{table}", "--output", "o.csv"], "versions.*1.*not '4'"),
+        (["tiny", "{table}", "--output", "o.xlsx"], ".csv or .parquet"),
+        (["tiny", "absent.csv", "--output", "o.csv"], "absent.csv"),
+        (["tiny", "{table}", "--output", "{folder}/no/o.csv"], "no/o.csv|No such file"),
+    ],
+)
+def test_what_cannot_be_forecast_is_said_in_a_line(
+    tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    path = str(table(tmp_path))
+    given = [a.replace("{table}", path).replace("{folder}", str(tmp_path)) for a in arguments]
+    done = gatecast("forecast", *given, "--models", ARTIFACTS)
+    assert done.exit_code != 0
+    assert re.search(message, done.output, re.DOTALL), done.output
+    assert "Traceback" not in done.output

@@ -1,0 +1,107 @@
+"""The bar that every model has to clear: seasonal naive, ETS and Theta, as statsforecast fits them.
+
+They cannot take missing values and cannot always fit, the network can take both. So that no series
+is left out of the comparison, gaps are filled and a failed fit falls back to something simpler.
+"""
+
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from statsforecast import StatsForecast
+from statsforecast.models import AutoETS, AutoTheta, SeasonalNaive
+
+# Steps of a history that are fitted, unless three seasons need more. ETS and Theta forget
+# exponentially, while the time of a fit grows faster than the history: 20 000 steps take a minute.
+LONGEST = 2_000
+
+
+def forecast(
+    histories: Sequence[NDArray[np.float64]],
+    seasonality: int,
+    horizon: int,
+    levels: Sequence[float],
+) -> dict[str, NDArray[np.float64]]:
+    """Quantiles of SeasonalNaive, AutoETS and AutoTheta, in this order.
+
+    Gaps are filled by straight lines between their neighbours, trailing ones by the last observed
+    value; leading ones are dropped. A history without any observed value counts as one zero.
+
+    A model that cannot fit a series is replaced by SeasonalNaive for that series. Steps that
+    SeasonalNaive cannot reach, in a history of less than one season, repeat the last value. Bounds
+    that are not finite become the point forecast.
+
+    Args:
+        histories: one array of any length per series, NaN = missing.
+        seasonality: steps of a season.
+        levels: quantile levels, ascending. 0.5 is the point forecast; q and 1 - q are the bounds
+            of the central interval of 100 * (1 - 2 * q) %.
+
+    Returns:
+        [N, H, Q] for each model, finite and never decreasing along Q.
+    """
+    longest = max(LONGEST, 3 * seasonality)
+    filled = [_fill(history)[-longest:] for history in histories]
+    models = [SeasonalNaive(seasonality), AutoETS(seasonality), AutoTheta(seasonality)]
+    frame = _fit(models, filled, horizon, sorted({_width(q) for q in levels} - {0.0}))
+    last = np.array([history[-1] for history in filled])
+    quantiles = {}
+    for model in map(str, models):
+        columns = [frame[_column(model, q)].to_numpy() for q in [0.5, *levels]]
+        values = np.stack(columns, axis=-1).reshape(len(filled), horizon, -1)
+        quantiles[model] = _finite(values[..., 0], values[..., 1:], last)
+    return quantiles
+
+
+def _fill(history: NDArray[np.float64]) -> NDArray[np.float64]:
+    observed = np.flatnonzero(~np.isnan(history))
+    if not observed.size:
+        return np.zeros(1)
+    return np.interp(np.arange(observed[0], len(history)), observed, history[observed])
+
+
+def _fit(
+    models: list[SeasonalNaive | AutoETS | AutoTheta],
+    histories: list[NDArray[np.float64]],
+    horizon: int,
+    widths: list[float],
+) -> pl.DataFrame:
+    """All models on all series; rows by series, then step."""
+    lengths = [len(history) for history in histories]
+    frame = pl.DataFrame(
+        {
+            "unique_id": np.repeat(np.arange(len(histories)), lengths),
+            "ds": np.concatenate([np.arange(length) for length in lengths]),
+            "y": np.concatenate(histories),
+        }
+    )
+    engine = StatsForecast(models, freq=1, fallback_model=models[0])
+    # Everything silenced here ends in values that `_finite` replaces.
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.filterwarnings("ignore", "Historical data .* is shorter than", UserWarning)
+        warnings.filterwarnings("ignore", "Too few residuals", UserWarning)
+        return engine.forecast(h=horizon, df=frame, level=widths or None)
+
+
+def _width(level: float) -> float:
+    """Percent of the central interval that has this bound; the same for q and 1 - q."""
+    return round(100 * abs(1 - 2 * level), 6)
+
+
+def _column(model: str, level: float) -> str:
+    """What statsforecast calls the forecast of this quantile."""
+    width = _width(level)
+    if not width:
+        return model
+    return f"{model}-{'lo' if level < 0.5 else 'hi'}-{width}"
+
+
+def _finite(
+    point: NDArray[np.float64], quantiles: NDArray[np.float64], last: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Put the last value for a missing point [N, H], and the point for a missing quantile."""
+    point = np.where(np.isfinite(point), point, last[:, np.newaxis])
+    point = point[..., np.newaxis]
+    return np.sort(np.where(np.isfinite(quantiles), quantiles, point), axis=-1)

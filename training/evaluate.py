@@ -1,0 +1,231 @@
+"""Backtest: how good a model is beside the baselines, on the last horizon of every series.
+
+One cutoff per series and no refitting: what is judged is the very model that is published. The
+price is that a panel of few series gives few points, so small differences mean little there.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training import baselines, windows
+from training.data import Panel
+
+MODEL = "GRU"
+NAIVE = "SeasonalNaive"
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Measures over all observed points of all series; NaN where one is undefined."""
+
+    mase: float
+    smape: float  # 0..200
+    wql: float
+    coverage: float  # 0..1
+
+
+@dataclass(frozen=True, eq=False)
+class Backtest:
+    """What was forecast, what happened, and how good each model was."""
+
+    horizon: int
+    seasonality: int
+    levels: tuple[float, ...]
+    item_ids: tuple[str, ...]
+    histories: tuple[NDArray[np.float64], ...]  # all that the models saw
+    actual: NDArray[np.float64]  # [N, H] NaN = missing
+    forecasts: dict[str, NDArray[np.float64]]  # [N, H, Q] the GRU first, then the baselines
+    scores: dict[str, Scores]
+
+    @property
+    def best_baseline(self) -> str:
+        """The baseline of lowest MASE; the first one where MASE is undefined."""
+        names = [name for name in self.scores if name != MODEL]
+        return min(names, key=lambda name: (math.isnan(self._mase(name)), self._mase(name)))
+
+    @property
+    def beats_baselines(self) -> bool:
+        """Is the MASE of the GRU below that of every baseline?"""
+        return self._mase(MODEL) < self._mase(self.best_baseline)
+
+    def table(self) -> str:
+        """All scores as aligned text, best reading first: the GRU, then the baselines."""
+        low, high = interval(self.levels)
+        width = 100 * (self.levels[high] - self.levels[low])
+        head = ("model", "MASE", "sMAPE", "WQL", f"coverage {width:.0f} %", f"MASE / {NAIVE}")
+        rows = [head, *(self._row(name) for name in self.scores)]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        return "\n".join(
+            "  ".join(
+                [row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])],
+            )
+            for row in rows
+        )
+
+    def verdict(self) -> str:
+        """One plain sentence: is the GRU worth its trouble?"""
+        ours, theirs = self._mase(MODEL), self._mase(self.best_baseline)
+        if math.isnan(ours) or math.isnan(theirs):
+            return (
+                f"The {MODEL} is not compared with the baselines: MASE is undefined, because no "
+                "series has both an observed actual and a history that differs from season to "
+                "season."
+            )
+        beats = "beats" if self.beats_baselines else "does NOT beat"
+        return (
+            f"The {MODEL} {beats} the best baseline, {self.best_baseline}: "
+            f"MASE {ours:.2f} against {theirs:.2f}{_difference(ours, theirs)}."
+        )
+
+    def _mase(self, name: str) -> float:
+        return self.scores[name].mase
+
+    def _row(self, name: str) -> tuple[str, ...]:
+        scores = self.scores[name]
+        naive = self._mase(NAIVE)
+        relative = scores.mase / naive if naive else math.nan
+        return (
+            name,
+            _number(scores.mase, 3),
+            _number(scores.smape, 2),
+            _number(scores.wql, 4),
+            _number(100 * scores.coverage, 0, " %"),
+            _number(relative, 3),
+        )
+
+
+def backtest(
+    panel: Panel,
+    horizon: int,
+    seasonality: int,
+    levels: Sequence[float],
+    forecast: Callable[[Sequence[NDArray[np.float64]]], NDArray[np.float64]],
+) -> Backtest:
+    """Cut the last horizon off every series, forecast it from the rest, and score all models.
+
+    Args:
+        levels: quantile levels, ascending.
+        forecast: the model; from N histories to quantiles [N, H, Q].
+
+    Raises:
+        ValueError: a series that has nothing before its last horizon, or a forecast of another
+            shape.
+    """
+    for series in panel.series:
+        if len(series.target) <= horizon:
+            raise ValueError(
+                f"item {series.item_id!r} has {len(series.target)} steps; a backtest needs more "
+                f"than its horizon of {horizon}: drop the item or shorten the horizon"
+            )
+    histories = tuple(windows.histories(panel, horizon))
+    actual = np.stack([series.target[-horizon:] for series in panel.series])
+    forecasts = {MODEL: forecast(histories)}
+    expected = (*actual.shape, len(levels))
+    if forecasts[MODEL].shape != expected:
+        raise ValueError(
+            f"forecast must return quantiles of shape {expected} (series, horizon, levels), "
+            f"got {forecasts[MODEL].shape}"
+        )
+    forecasts |= baselines.forecast(histories, seasonality, horizon, levels)
+    errors = np.array([seasonal_error(history, seasonality) for history in histories])
+    return Backtest(
+        horizon=horizon,
+        seasonality=seasonality,
+        levels=tuple(levels),
+        item_ids=tuple(series.item_id for series in panel.series),
+        histories=histories,
+        actual=actual,
+        forecasts=forecasts,
+        scores={name: score(actual, made, levels, errors) for name, made in forecasts.items()},
+    )
+
+
+def score(
+    actual: NDArray[np.float64],
+    quantiles: NDArray[np.float64],
+    levels: Sequence[float],
+    seasonal_error: NDArray[np.float64],
+) -> Scores:
+    """Judge quantiles by what happened. Points that were not observed are left out everywhere.
+
+    The point forecast is the quantile whose level is nearest to 0.5.
+
+    - MASE: mean of |actual - point| / seasonal error of the series. Series whose seasonal error is
+      zero or undefined are left out. Hyndman and Koehler, Another look at measures of forecast
+      accuracy (2006).
+    - sMAPE: mean of 200 * |actual - point| / (|actual| + |point|), 0 where both are 0: the
+      convention of the M4 competition.
+    - WQL: mean over levels of 2 * sum of pinball losses / sum of |actual|.
+    - Coverage: share of actuals inside the `interval`, its bounds included.
+
+    Args:
+        actual: [N, H], NaN = missing.
+        quantiles: [N, H, Q].
+        levels: [Q], ascending.
+        seasonal_error: [N], in the units of actual.
+    """
+    observed = ~np.isnan(actual)
+    scale = np.broadcast_to(seasonal_error[:, np.newaxis], actual.shape)[observed]
+    actual, quantiles = actual[observed], quantiles[observed]  # [points], [points, Q]
+    point = quantiles[:, np.abs(np.asarray(levels) - 0.5).argmin()]
+    error = np.abs(actual - point)
+    scaled = scale > 0  # False for NaN
+    low, high = interval(levels)
+    return Scores(
+        mase=_mean(error[scaled] / scale[scaled]),
+        smape=_mean(_smape(actual, point)),
+        wql=_wql(actual, quantiles, levels),
+        coverage=_mean((quantiles[:, low] <= actual) & (actual <= quantiles[:, high])),
+    )
+
+
+def seasonal_error(history: NDArray[np.float64], seasonality: int) -> float:
+    """Mean |y[t] - y[t - seasonality]| where both are observed; NaN where no two are."""
+    difference = np.abs(history[seasonality:] - history[:-seasonality])
+    return _mean(difference[~np.isnan(difference)])
+
+
+def interval(levels: Sequence[float]) -> tuple[int, int]:
+    """Where the bounds of the central 80 % are: levels 0.1 and 0.9, or else the outermost two."""
+    near = [[i for i, q in enumerate(levels) if math.isclose(q, bound)] for bound in (0.1, 0.9)]
+    if all(near):
+        return near[0][0], near[1][0]
+    return 0, len(levels) - 1
+
+
+def _smape(actual: NDArray[np.float64], point: NDArray[np.float64]) -> NDArray[np.float64]:
+    size = np.abs(actual) + np.abs(point)
+    return 200 * np.abs(actual - point) / np.where(size == 0, 1, size)
+
+
+def _wql(
+    actual: NDArray[np.float64], quantiles: NDArray[np.float64], levels: Sequence[float]
+) -> float:
+    total = np.abs(actual).sum()
+    if total == 0:
+        return math.nan
+    q = np.asarray(levels)
+    error = actual[:, np.newaxis] - quantiles
+    pinball = np.maximum(q * error, (q - 1) * error)  # [points, Q]
+    return float((2 * pinball.sum(0) / total).mean())
+
+
+def _mean(values: NDArray[np.float64] | NDArray[np.bool_]) -> float:
+    return float(values.mean()) if values.size else math.nan
+
+
+def _number(value: float, digits: int, unit: str = "") -> str:
+    return f"{value:.{digits}f}{unit}" if math.isfinite(value) else "-"
+
+
+def _difference(ours: float, theirs: float) -> str:
+    """How far apart two scores are, in percent of theirs; nothing where theirs is zero."""
+    if theirs == 0:
+        return ""
+    percent = 100 * abs(ours - theirs) / theirs
+    digits = f"{percent:.0f}" if percent >= 1 else f"{percent:.1g}"
+    return f" ({digits} % {'lower' if ours < theirs else 'higher'})"
