@@ -98,6 +98,7 @@ def _run(settings: Settings) -> None:
 
 def _serve_with_uvicorn(settings: Settings) -> None:
     import uvicorn
+    from uvicorn.config import STARTUP_FAILURE
     from uvicorn.supervisors import Multiprocess
 
     from service.drain import DrainingProtocol
@@ -127,7 +128,10 @@ def _serve_with_uvicorn(settings: Settings) -> None:
         return
     with tempfile.TemporaryDirectory(prefix="gatecast-metrics-") as folder:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
-        Multiprocess(config, sockets=[config.bind_socket()]).run()
+        supervisor = Multiprocess(config, sockets=[config.bind_socket()])
+        supervisor.run()  # ends by itself when a worker could not start
+        if any(worker.exitcode == STARTUP_FAILURE for worker in supervisor.processes):
+            sys.exit(1)
 
 
 @click.command()

@@ -19,7 +19,7 @@ def _quota_v2(path: Path) -> float | None:
     try:
         quota, period = path.read_text().split()
         return None if quota == "max" else int(quota) / int(period)
-    except (OSError, ValueError):
+    except (OSError, ValueError, ZeroDivisionError):
         return None
 
 

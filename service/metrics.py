@@ -5,6 +5,7 @@ With several workers prometheus_client keeps its values in files of PROMETHEUS_M
 """
 
 import os
+from pathlib import Path
 
 from prometheus_client import (
     CollectorRegistry,
@@ -76,6 +77,17 @@ def exposition() -> bytes:
     """Everything in the Prometheus text format."""
     if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
         return generate_latest(registry)
+    _forget_dead_workers(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]))
     over_workers = CollectorRegistry()
     multiprocess.MultiProcessCollector(over_workers)  # type: ignore[no-untyped-call]
     return generate_latest(over_workers)
+
+
+def _forget_dead_workers(folder: Path) -> None:
+    """Drop what a killed worker last said of the present; its counts stay."""
+    for path in folder.glob("gauge_live*.db"):
+        pid = int(path.stem.rpartition("_")[2])
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            multiprocess.mark_process_dead(pid)  # type: ignore[no-untyped-call]

@@ -8,9 +8,7 @@ import warnings
 from collections.abc import Sequence
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
-from statsforecast import StatsForecast
 from statsforecast.models import AutoETS, AutoTheta, SeasonalNaive
 
 # Steps of a history that are fitted, unless three seasons need more. ETS and Theta forget
@@ -45,14 +43,14 @@ def forecast(
     longest = max(LONGEST, 3 * seasonality)
     filled = [_fill(history)[-longest:] for history in histories]
     models = [SeasonalNaive(seasonality), AutoETS(seasonality), AutoTheta(seasonality)]
-    frame = _fit(models, filled, horizon, sorted({_width(q) for q in levels} - {0.0}))
-    last = np.array([history[-1] for history in filled])
-    quantiles = {}
-    for model in map(str, models):
-        columns = [frame[_column(model, q)].to_numpy() for q in [0.5, *levels]]
-        values = np.stack(columns, axis=-1).reshape(len(filled), horizon, -1)
-        quantiles[model] = _finite(values[..., 0], values[..., 1:], last)
-    return quantiles
+    # Everything silenced here ends in values that `_finite` replaces.
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.filterwarnings("ignore", "Historical data .* is shorter than", UserWarning)
+        warnings.filterwarnings("ignore", "Too few residuals", UserWarning)
+        return {
+            model.alias: np.stack([_one(model, y, seasonality, horizon, levels) for y in filled])
+            for model in models
+        }
 
 
 def _fill(history: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -62,27 +60,25 @@ def _fill(history: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.interp(np.arange(observed[0], len(history)), observed, history[observed])
 
 
-def _fit(
-    models: list[SeasonalNaive | AutoETS | AutoTheta],
-    histories: list[NDArray[np.float64]],
+def _one(
+    model: SeasonalNaive | AutoETS | AutoTheta,
+    history: NDArray[np.float64],
+    seasonality: int,
     horizon: int,
-    widths: list[float],
-) -> pl.DataFrame:
-    """All models on all series; rows by series, then step."""
-    lengths = [len(history) for history in histories]
-    frame = pl.DataFrame(
-        {
-            "unique_id": np.repeat(np.arange(len(histories)), lengths),
-            "ds": np.concatenate([np.arange(length) for length in lengths]),
-            "y": np.concatenate(histories),
-        }
-    )
-    engine = StatsForecast(models, freq=1, fallback_model=models[0])
-    # Everything silenced here ends in values that `_finite` replaces.
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.filterwarnings("ignore", "Historical data .* is shorter than", UserWarning)
-        warnings.filterwarnings("ignore", "Too few residuals", UserWarning)
-        return engine.forecast(h=horizon, df=frame, level=widths or None)
+    levels: Sequence[float],
+) -> NDArray[np.float64]:
+    """Quantiles [H, Q] of one series.
+
+    StatsForecast, which does this for a whole panel, puts the bounds of its fallback model into the
+    wrong columns: it goes by their place among those of the failed model, and the orders differ.
+    """
+    widths = sorted({_width(q) for q in levels} - {0.0}) or None
+    try:
+        made = model.forecast(history, horizon, level=widths)
+    except Exception:  # of many kinds: too few values, no solution, a singular matrix
+        made = SeasonalNaive(seasonality).forecast(history, horizon, level=widths)
+    quantiles = np.stack([made[_key(q)] for q in levels], axis=-1)
+    return _finite(made["mean"], quantiles, history[-1])
 
 
 def _width(level: float) -> float:
@@ -90,18 +86,17 @@ def _width(level: float) -> float:
     return round(100 * abs(1 - 2 * level), 6)
 
 
-def _column(model: str, level: float) -> str:
-    """What statsforecast calls the forecast of this quantile."""
+def _key(level: float) -> str:
+    """What statsforecast calls this quantile."""
     width = _width(level)
     if not width:
-        return model
-    return f"{model}-{'lo' if level < 0.5 else 'hi'}-{width}"
+        return "mean"
+    return f"{'lo' if level < 0.5 else 'hi'}-{width}"
 
 
 def _finite(
-    point: NDArray[np.float64], quantiles: NDArray[np.float64], last: NDArray[np.float64]
+    point: NDArray[np.float64], quantiles: NDArray[np.float64], last: float
 ) -> NDArray[np.float64]:
-    """Put the last value for a missing point [N, H], and the point for a missing quantile."""
-    point = np.where(np.isfinite(point), point, last[:, np.newaxis])
-    point = point[..., np.newaxis]
+    """Put the last value for a missing point [H], and the point for a missing quantile [H, Q]."""
+    point = np.where(np.isfinite(point), point, last)[:, np.newaxis]
     return np.sort(np.where(np.isfinite(quantiles), quantiles, point), axis=-1)

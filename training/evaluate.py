@@ -53,16 +53,14 @@ class Backtest:
         return self._mase(MODEL) < self._mase(self.best_baseline)
 
     def table(self) -> str:
-        """All scores as aligned text, best reading first: the GRU, then the baselines."""
+        """All scores as aligned text: the GRU, then the baselines; "-" where one is undefined."""
         low, high = interval(self.levels)
         width = 100 * (self.levels[high] - self.levels[low])
         head = ("model", "MASE", "sMAPE", "WQL", f"coverage {width:.0f} %", f"MASE / {NAIVE}")
         rows = [head, *(self._row(name) for name in self.scores)]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         return "\n".join(
-            "  ".join(
-                [row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])],
-            )
+            "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])])
             for row in rows
         )
 
@@ -152,7 +150,7 @@ def score(
 ) -> Scores:
     """Judge quantiles by what happened. Points that were not observed are left out everywhere.
 
-    The point forecast is the quantile whose level is nearest to 0.5.
+    The point forecast is the `middle` quantile.
 
     - MASE: mean of |actual - point| / seasonal error of the series. Series whose seasonal error is
       zero or undefined are left out. Hyndman and Koehler, Another look at measures of forecast
@@ -171,7 +169,7 @@ def score(
     observed = ~np.isnan(actual)
     scale = np.broadcast_to(seasonal_error[:, np.newaxis], actual.shape)[observed]
     actual, quantiles = actual[observed], quantiles[observed]  # [points], [points, Q]
-    point = quantiles[:, np.abs(np.asarray(levels) - 0.5).argmin()]
+    point = quantiles[:, middle(levels)]
     error = np.abs(actual - point)
     scaled = scale > 0  # False for NaN
     low, high = interval(levels)
@@ -187,6 +185,11 @@ def seasonal_error(history: NDArray[np.float64], seasonality: int) -> float:
     """Mean |y[t] - y[t - seasonality]| where both are observed; NaN where no two are."""
     difference = np.abs(history[seasonality:] - history[:-seasonality])
     return _mean(difference[~np.isnan(difference)])
+
+
+def middle(levels: Sequence[float]) -> int:
+    """Where the median is, or else the level nearest to it."""
+    return int(np.abs(np.asarray(levels) - 0.5).argmin())
 
 
 def interval(levels: Sequence[float]) -> tuple[int, int]:
@@ -224,6 +227,8 @@ def _number(value: float, digits: int, unit: str = "") -> str:
 
 def _difference(ours: float, theirs: float) -> str:
     """How far apart two scores are, in percent of theirs; nothing where theirs is zero."""
+    if ours == theirs:
+        return " (equal)"
     if theirs == 0:
         return ""
     percent = 100 * abs(ours - theirs) / theirs

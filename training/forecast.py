@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-from service.contract.frequency import Frequency
-from service.contract.timestamp import Timestamp
 
 from service.batcher import Batcher
+from service.contract.frequency import Frequency
+from service.contract.timestamp import Timestamp
 from service.cores import available_cores
 from service.forecaster import Forecast, Forecaster, Inquiry, Series
 from service.repository import LiveModel, Repository

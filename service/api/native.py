@@ -121,7 +121,7 @@ def read_inquiry(body: bytes) -> Inquiry:
         parsed = ForecastBody.model_validate_json(body)
     except ValidationError as error:
         raise _malformed(error) from None
-    matched = _MODEL.match(parsed.model)
+    matched = _MODEL.fullmatch(parsed.model)
     if matched is None:
         raise Malformed(f"model is {parsed.model!r}, expected name or name@version", "model")
     return Inquiry(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from service.contract.artifact import REPORT
 from service.contract.frequency import Frequency
 from training.config import FitConfig, NetworkConfig
 from training.data import Panel, Series
@@ -35,7 +36,9 @@ def build() -> Path:
     shutil.rmtree(ARTIFACTS / NAME, ignore_errors=True)
     network = NetworkConfig(horizon=6, seasonality=6, context_length=24, hidden=8)
     fit = FitConfig(steps=200, check_every=50)
-    return train(panel(), network, fit, NAME, ARTIFACTS)
+    folder = train(panel(), network, fit, NAME, ARTIFACTS)
+    shutil.rmtree(folder / REPORT)  # pictures are not what the service reads
+    return folder
 
 
 if __name__ == "__main__":

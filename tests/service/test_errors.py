@@ -44,13 +44,15 @@ def test_an_error_becomes_a_response_with_its_status_type_and_message(
     response = error_response(make(kind, "the pond froze"))
     status, error_type = documented()[kind.__name__]
     assert response.status_code == status
-    assert json.loads(response.body) == {"error": {"type": error_type, "message": "the pond froze"}}
+    assert json.loads(bytes(response.body)) == {
+        "error": {"type": error_type, "message": "the pond froze"}
+    }
     assert response.headers["content-type"] == "application/json"
 
 
 def test_a_field_is_said_where_there_is_one() -> None:
     response = error_response(Unservable("too long", "series[0].target"))
-    assert json.loads(response.body)["error"]["field"] == "series[0].target"
+    assert json.loads(bytes(response.body))["error"]["field"] == "series[0].target"
 
 
 def test_only_an_overloaded_service_says_when_to_come_back() -> None:

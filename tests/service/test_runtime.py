@@ -47,11 +47,19 @@ def refused(folder: Path) -> str:
 
 def graph(value: float, element: int = TensorProto.FLOAT, **names: Any) -> bytes:
     """A model of the right form that answers every row with one number."""
-    named = {"context": "context", "batch": "batch", "time": "time", "levels": 9} | names
+    named: dict[str, Any] = {
+        "context": "context",
+        "batch": "batch",
+        "time": "time",
+        "levels": 9,
+    } | names
+    tensor = helper.make_tensor_value_info
     inputs = [
-        (named["context"], TensorProto.FLOAT, [named["batch"], named["time"]]),
-        ("lengths", TensorProto.INT64, [named["batch"]]),
+        tensor(named["context"], TensorProto.FLOAT, [named["batch"], named["time"]]),
+        tensor("lengths", TensorProto.INT64, [named["batch"]]),
     ]
+    outputs = [tensor("quantiles", element, [named["batch"], 6, named["levels"]])]
+    rest = helper.make_tensor("rest", TensorProto.INT64, [2], [6, named["levels"]])
     nodes = [
         helper.make_node("Shape", ["lengths"], ["rows"]),
         helper.make_node("Concat", ["rows", "rest"], ["shape"], axis=0),
@@ -62,13 +70,7 @@ def graph(value: float, element: int = TensorProto.FLOAT, **names: Any) -> bytes
             value=helper.make_tensor("value", element, [1], [value]),
         ),
     ]
-    body = helper.make_graph(
-        nodes,
-        "constant",
-        [helper.make_tensor_value_info(*one) for one in inputs],
-        [helper.make_tensor_value_info("quantiles", element, [named["batch"], 6, named["levels"]])],
-        [helper.make_tensor("rest", TensorProto.INT64, [2], [6, named["levels"]])],
-    )
+    body = helper.make_graph(nodes, "constant", inputs, outputs, [rest])
     opset = helper.make_opsetid("", 20)
     made: bytes = helper.make_model(body, opset_imports=[opset], ir_version=10).SerializeToString()
     return made
@@ -252,7 +254,7 @@ def test_infinity_in_the_context_is_an_error_and_not_a_forecast(value: float, at
 
 def test_a_wrong_dtype_is_an_error_of_the_runtime_and_not_of_the_process() -> None:
     with pytest.raises(InferenceFailed, match="onnxruntime: "):
-        RUNTIME.run(np.ones((1, 8), np.float64), np.array([8]))  # type: ignore[arg-type]
+        RUNTIME.run(np.ones((1, 8), np.float64), np.array([8]))
 
 
 @without_cuda

@@ -109,11 +109,10 @@ def test_another_model_file_is_refused_with_both_digests(folder: Path) -> None:
     assert said in message
 
 
-@pytest.mark.parametrize("kept", [0, 1, 6000, 12612])
-def test_a_truncated_model_is_refused(folder: Path, kept: int) -> None:
+@pytest.mark.parametrize("end", [0, 1, 6000, -1])
+def test_a_truncated_model_is_refused(folder: Path, end: int) -> None:
     model = (folder / "model.onnx").read_bytes()
-    assert kept < len(model)
-    (folder / "model.onnx").write_bytes(model[:kept])
+    (folder / "model.onnx").write_bytes(model[:end])
     assert "model.onnx has sha256" in refused(folder)
 
 

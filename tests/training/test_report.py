@@ -1,0 +1,151 @@
+"""The pictures exist, have their size, hold nothing that changes, and survive odd series."""
+
+import struct
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from matplotlib import image
+from numpy.typing import NDArray
+
+from service.contract.frequency import Frequency
+from training import report
+from training.data import Panel, Series
+from training.evaluate import Backtest, backtest
+from training.fit import LossCurve
+
+LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+NAMES = ["calibration.png", "forecast.png", "loss.png"]
+CURVE = LossCurve((50, 100, 150), (0.9, 0.5, 0.4), (0.8, 0.55, 0.6), 100)
+NAN = float("nan")
+
+
+def run(count: int = 1, horizon: int = 4, levels: Sequence[float] = LEVELS) -> Backtest:
+    """A backtest of `count` noisy waves."""
+    rng = np.random.default_rng(0)
+    start = np.datetime64("2020-01-01", "us")
+    wave = 10 + 3 * np.sin(np.arange(40) * np.pi / 2)
+    series = (Series(f"item {k}", start, wave + rng.normal(size=40)) for k in range(count))
+
+    def fan(histories: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+        middle = np.stack([history[-horizon:] for history in histories])
+        return middle[..., None] + 4 * (np.array(levels) - 0.5)
+
+    return backtest(Panel(tuple(series), Frequency.parse("D")), horizon, 4, levels, fan)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def check(folder: Path) -> None:
+    """All three pictures are whole, 960 x 540, and not blank."""
+    assert names(folder) == NAMES
+    for path in folder.iterdir():
+        pixels = image.imread(path)
+        assert pixels.shape == (540, 960, 4)
+        assert len(np.unique(pixels[..., 0])) > 10
+
+
+def chunks(data: bytes) -> list[str]:
+    """Names of the chunks of a PNG."""
+    assert data[:8] == b"\x89PNG\r\n\x1a\n"
+    found, at = [], 8
+    while at < len(data):
+        (length,) = struct.unpack(">I", data[at : at + 4])
+        found.append(data[at + 4 : at + 8].decode())
+        at += length + 12
+    return found
+
+
+@pytest.mark.parametrize("count", [1, 3, 5, 8])
+def test_any_number_of_series_makes_three_pictures(tmp_path: Path, count: int) -> None:
+    report.write(tmp_path / "new" / "report", CURVE, run(count))
+    check(tmp_path / "new" / "report")
+
+
+def test_gaps_in_histories_and_actuals_are_drawn_around(tmp_path: Path) -> None:
+    found = run(3)
+    for series, gap in enumerate([slice(-6, None), slice(5, 30), slice(None)]):
+        found.histories[series][gap] = NAN
+    found.actual[1, 2] = found.actual[2] = NAN
+    report.write(tmp_path, CURVE, found)
+    check(tmp_path)
+
+
+def test_nothing_observed_at_all_leaves_an_empty_calibration(tmp_path: Path) -> None:
+    found = run(1)
+    report.write(tmp_path, CURVE, replace(found, actual=np.full_like(found.actual, NAN)))
+    check(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "curve",
+    [
+        LossCurve((50, 100), (0.9, 0.5), (), 100),
+        LossCurve((10,), (0.9,), (), 10),
+        LossCurve((10,), (0.9,), (0.8,), 10),
+    ],
+)
+def test_a_short_curve_or_one_without_validation_is_drawn(tmp_path: Path, curve: LossCurve) -> None:
+    report.write(tmp_path, curve, run())
+    check(tmp_path)
+
+
+@pytest.mark.parametrize("levels", [LEVELS, (0.05, 0.5, 0.95), (0.5,)])
+def test_a_horizon_of_one_step_and_few_levels_are_drawn(
+    tmp_path: Path, levels: tuple[float, ...]
+) -> None:
+    report.write(tmp_path, CURVE, run(2, 1, levels))
+    check(tmp_path)
+
+
+@pytest.mark.parametrize("item_id", ["", "$x_1", r"\frac{", "売上", "two\nlines", "long " * 100])
+def test_any_item_id_can_be_a_title(tmp_path: Path, item_id: str) -> None:
+    report.write(tmp_path, CURVE, replace(run(), item_ids=(item_id,)))
+    check(tmp_path)
+
+
+def test_the_same_training_gives_the_same_bytes(tmp_path: Path) -> None:
+    for folder in ("one", "two"):
+        report.write(tmp_path / folder, CURVE, run(2))
+    for name in NAMES:
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+def test_pictures_hold_neither_dates_nor_versions(tmp_path: Path) -> None:
+    report.write(tmp_path, CURVE, run())
+    for path in tmp_path.iterdir():
+        assert set(chunks(path.read_bytes())) == {"IHDR", "pHYs", "IDAT", "IEND"}
+
+
+def test_ones_own_settings_neither_matter_nor_change(tmp_path: Path) -> None:
+    report.write(tmp_path / "plain", CURVE, run())
+    with mpl.rc_context({"figure.facecolor": "black", "savefig.dpi": 30, "font.size": 20}):
+        before = dict(mpl.rcParams)
+        report.write(tmp_path / "own", CURVE, run())
+        assert dict(mpl.rcParams) == before
+    for name in NAMES:
+        assert (tmp_path / "plain" / name).read_bytes() == (tmp_path / "own" / name).read_bytes()
+
+
+def better(found: Backtest) -> Backtest:
+    return replace(found, forecasts=found.forecasts | {"GRU": found.forecasts["GRU"] + 5})
+
+
+def later(found: Backtest) -> Backtest:
+    return replace(found, actual=found.actual + 5)
+
+
+@pytest.mark.parametrize("change", [better, later])
+def test_another_outcome_makes_another_picture(
+    tmp_path: Path, change: Callable[[Backtest], Backtest]
+) -> None:
+    found = run()
+    report.write(tmp_path / "one", CURVE, found)
+    report.write(tmp_path / "two", replace(CURVE, best_step=150), change(found))
+    for name in NAMES:
+        assert (tmp_path / "one" / name).read_bytes() != (tmp_path / "two" / name).read_bytes()

@@ -1,0 +1,181 @@
+"""The pictures of a training: how the loss fell, what was forecast, how honest the quantiles are.
+
+Figures are drawn without pyplot, so that nothing global is left behind, and hold neither a date nor
+a version: the same training gives the same bytes.
+"""
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+from numpy.typing import NDArray
+
+from training.evaluate import MODEL, Backtest, interval, middle
+from training.fit import LossCurve
+
+MOST = 6  # series in the picture of forecasts; more would be too small to read
+TAIL = 3  # horizons of history before a forecast, so that it fills a quarter of the picture
+
+INK, MUTED, GRID = "#26323d", "#77838f", "#e4e8ec"
+BLUE, ORANGE = "#1f66b5", "#d9731a"  # the GRU, the best baseline
+STYLE = {
+    "axes.axisbelow": True,
+    "axes.edgecolor": MUTED,
+    "axes.grid": True,
+    "axes.labelcolor": INK,
+    "axes.labelsize": 9,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlecolor": INK,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 11,
+    "figure.constrained_layout.h_pad": 0.06,  # inches
+    "figure.constrained_layout.w_pad": 0.1,
+    "font.size": 9,
+    "grid.color": GRID,
+    "legend.edgecolor": "none",
+    "legend.framealpha": 1,
+    "lines.markersize": 3,
+    "lines.solid_capstyle": "round",
+    "text.color": INK,
+    "xtick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.color": MUTED,
+    "ytick.labelcolor": INK,
+}
+
+
+def write(folder: Path, curve: LossCurve, backtest: Backtest) -> None:
+    """Draw loss.png, forecast.png and calibration.png, 960 x 540 pixels; makes the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    _save(folder / "loss.png", lambda figure: _loss(figure, curve))
+    _save(folder / "forecast.png", lambda figure: _forecast(figure, backtest))
+    _save(folder / "calibration.png", lambda figure: _calibration(figure, backtest))
+
+
+def _save(path: Path, draw: Callable[[Figure], None]) -> None:
+    with mpl.rc_context(), warnings.catch_warnings():
+        mpl.rcdefaults()  # no one's own settings
+        mpl.rcParams.update(STYLE)
+        # Item ids may be in any script; what the font lacks is drawn as a box.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
+        figure = Figure(figsize=(8, 4.5), dpi=120, layout="constrained")
+        FigureCanvasAgg(figure)
+        draw(figure)
+        figure.savefig(path, metadata={"Software": None})
+
+
+def _loss(figure: Figure, curve: LossCurve) -> None:
+    axes = figure.subplots()
+    axes.plot(curve.steps, curve.training, color=MUTED, lw=1.6, label="training")
+    if curve.validation:
+        axes.plot(curve.steps, curve.validation, color=BLUE, lw=2, label="validation")
+    judge = curve.validation or curve.training
+    best = curve.steps.index(curve.best_step)
+    axes.plot(
+        curve.best_step,
+        judge[best],
+        color=BLUE if curve.validation else INK,
+        marker="o",
+        ms=7,
+        ls="",
+        label=f"weights kept: step {curve.best_step}, loss {judge[best]:.3f}",
+    )
+    axes.set(xlabel="optimiser step", ylabel="pinball loss on scaled values")
+    axes.set_title("Loss")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.margins(x=0.02)
+    axes.legend(loc="upper right")
+
+
+def _forecast(figure: Figure, backtest: Backtest) -> None:
+    """Series at even distances through the panel: no one has picked the pretty ones."""
+    count = min(MOST, len(backtest.item_ids))
+    shown = np.linspace(0, len(backtest.item_ids) - 1, count).round().astype(int)
+    rows = 1 if count <= 3 else 2
+    grid = figure.subplots(rows, -(-count // rows), squeeze=False)
+    for axes, series in zip(grid.flat, shown, strict=False):
+        _series(axes, backtest, int(series))
+        if count > 1:
+            axes.set_title(_short(backtest.item_ids[series]), fontsize=9, parse_math=False)
+        else:
+            axes.set_title(_short(backtest.item_ids[series], 80), parse_math=False)
+    for axes in grid.flat[count:]:
+        axes.axis("off")
+    figure.supxlabel("steps after the cutoff", fontsize=9)
+    handles, labels = grid[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), fontsize=8.5)
+
+
+def _series(axes: Axes, backtest: Backtest, series: int) -> None:
+    """One series."""
+    history = backtest.histories[series][-TAIL * backtest.horizon :]
+    seen = np.concatenate([history, backtest.actual[series]])
+    steps = np.arange(len(seen)) - len(history) + 1  # the cutoff is after step 0
+    ahead, fan = _opened(history, backtest.forecasts[MODEL][series])
+    _, theirs = _opened(history, backtest.forecasts[backtest.best_baseline][series])
+    for (low, high), alpha in zip(_bands(backtest.levels), (0.16, 0.28), strict=False):
+        width = 100 * (backtest.levels[high] - backtest.levels[low])
+        label = f"{MODEL}, {width:.0f} %"
+        axes.fill_between(ahead, fan[:, low], fan[:, high], fc=BLUE, alpha=alpha, lw=0, label=label)
+    centre = middle(backtest.levels)
+    axes.axvline(0.5, color=MUTED, lw=0.8, ls=(0, (4, 3)), zorder=1)
+    axes.plot(steps, seen, ".-", color=INK, lw=1, label="observed")  # between gaps: a dot
+    label = f"{backtest.best_baseline}, median"
+    axes.plot(ahead, theirs[:, centre], ".-", color=ORANGE, lw=1, label=label)
+    axes.plot(ahead, fan[:, centre], ".-", color=BLUE, lw=1.6, label=f"{MODEL}, median")
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    axes.yaxis.set_major_locator(MaxNLocator(5))
+    axes.tick_params(labelsize=8)
+    axes.margins(x=0.02)
+
+
+def _opened(
+    history: NDArray[np.float64], quantiles: NDArray[np.float64]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Steps and quantiles [H, Q], after the value at the cutoff: a fan that opens from there."""
+    start = np.full((1, quantiles.shape[1]), history[-1])  # NaN, and not drawn, where missing
+    return np.arange(len(quantiles) + 1), np.concatenate([start, quantiles])
+
+
+def _bands(levels: tuple[float, ...]) -> list[tuple[int, int]]:
+    """The interval that is scored, and the one inside it that is nearest to a half."""
+    low, high = interval(levels)
+    inner = [
+        (i, j) for i, j in zip(range(low + 1, high), range(high - 1, low, -1), strict=True) if i < j
+    ]
+    if not inner:
+        return [(low, high)]
+    return [(low, high), min(inner, key=lambda at: abs(levels[at[1]] - levels[at[0]] - 0.5))]
+
+
+def _short(item_id: str, width: int = 26) -> str:
+    line = " ".join(item_id.split())
+    return line if len(line) <= width else f"{line[: width - 1]}…"
+
+
+def _calibration(figure: Figure, backtest: Backtest) -> None:
+    axes = figure.subplots()
+    observed = ~np.isnan(backtest.actual)
+    axes.plot([0, 1], [0, 1], color=MUTED, lw=1, ls=(0, (4, 3)), label="perfectly calibrated")
+    best = backtest.best_baseline
+    for name, color, width in ((best, ORANGE, 1.2), (MODEL, BLUE, 2)):
+        if observed.any():
+            below = backtest.actual[observed, np.newaxis] <= backtest.forecasts[name][observed]
+            axes.plot(
+                backtest.levels, below.mean(0), color=color, lw=width, marker="o", ms=4, label=name
+            )
+    axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
+    axes.set(xlabel="quantile level", ylabel="share of actuals at or below the quantile")
+    axes.set_title(f"Calibration over {observed.sum()} observed values")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
+        axis.set_ticks(np.linspace(0, 1, 6))
+    handles, labels = axes.get_legend_handles_labels()
+    axes.legend(handles[::-1], labels[::-1], loc="upper left", bbox_to_anchor=(1.04, 1))
