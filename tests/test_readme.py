@@ -45,7 +45,8 @@ def test_the_routes_table_is_the_routes() -> None:
 
 def test_the_error_table_is_the_error_tree() -> None:
     table = rows(section("Routes"))
-    for error in (ServiceError, *ServiceError.__subclasses__()):
+    tree: list[type[ServiceError]] = [ServiceError, *ServiceError.__subclasses__()]
+    for error in tree:
         assert f"`{error.error_type}`" in table[str(error.status)][0]
 
 

@@ -43,7 +43,7 @@ def forecast(
     longest = max(LONGEST, 3 * seasonality)
     filled = [_fill(history)[-longest:] for history in histories]
     models = [SeasonalNaive(seasonality), AutoETS(seasonality), AutoTheta(seasonality)]
-    # Everything silenced here ends in values that `_finite` replaces.
+    # Silenced is what short and extreme histories lead to; `_finite` replaces what is no number.
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.filterwarnings("ignore", "Historical data .* is shorter than", UserWarning)
         warnings.filterwarnings("ignore", "Too few residuals", UserWarning)

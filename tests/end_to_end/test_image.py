@@ -1,9 +1,8 @@
-"""What the image does, without a container engine: the wheel alone in a clean environment serves."""
+"""What the image does, without an engine: the wheel alone in a clean environment serves."""
 
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,7 @@ OFFLINE = ("torch", "polars", "pandas")
 
 
 @pytest.fixture(scope="module")
-def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def installation(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A virtual environment that holds gatecast[cpu] from its wheel and nothing else."""
     folder = tmp_path_factory.mktemp("image")
     run(sys.executable, "-m", "build", "--wheel", "--outdir", str(folder), str(ROOT))
@@ -24,7 +23,7 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     environment = folder / "environment"
     run(sys.executable, "-m", "venv", str(environment))
     run(str(environment / "bin/pip"), "install", "--quiet", f"{wheel}[cpu]")
-    yield environment / "bin"
+    return environment / "bin"
 
 
 def run(*command: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:

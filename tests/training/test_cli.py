@@ -1,4 +1,4 @@
-"""The training commands as a user types them: what they write, and what they say when they cannot."""
+"""The training commands as a user types them: what they write, and how they refuse."""
 
 import re
 import subprocess

@@ -82,7 +82,7 @@ def test_a_network_that_is_not_the_exported_one_fails_parity(tmp_path: Path) -> 
     network = make()
     runtime = open_exported(network, tmp_path)
     with torch.no_grad():
-        network.head.out.bias += 1e-4
+        network.head.out.bias.add_(1e-4)
     with pytest.raises(parity.ParityFailed, match="nothing is published"):
         parity.check(network, runtime, histories())
 
@@ -125,7 +125,7 @@ def test_the_bytes_depend_on_the_weights_alone(tmp_path: Path) -> None:
     assert {*here, *elsewhere} == {here[0]}
     other = make()
     with torch.no_grad():
-        other.head.out.bias += 1
+        other.head.out.bias.add_(1)
     assert export.write_model(other, tmp_path / "other.onnx").sha256 != here[0]
 
 

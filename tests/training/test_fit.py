@@ -137,7 +137,7 @@ def test_a_loss_that_is_no_number_ends_the_fit(tmp_path: Path) -> None:
 
 
 def test_fitting_learns_what_the_seasonal_base_misses(tmp_path: Path) -> None:
-    growing = Series("a", np.datetime64("2024-01-01", "us"), 5.0 + np.arange(40))
+    growing = Series("a", np.datetime64("2024-01-01", "us"), np.arange(5.0, 45.0))
     data = Panel((growing,), Frequency.parse("6h"))
     _, curve = run(tmp_path, replace(FIT, steps=150), data=data)
     assert curve.training[-1] < 0.5 * curve.training[0]

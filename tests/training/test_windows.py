@@ -21,7 +21,7 @@ START = np.datetime64("2024-01-01", "us")
 def panel(*lengths: int) -> Panel:
     """Series whose values say which series and which step they are: 1000 * series + step."""
     series = tuple(
-        Series(str(n), START, 1000.0 * (n + 1) + np.arange(length))
+        Series(str(n), START, 1000.0 * (n + 1) + np.arange(float(length)))
         for n, length in enumerate(lengths)
     )
     return Panel(series, Frequency.parse("D"))
