@@ -32,6 +32,7 @@ def test_the_airline_model_is_at_least_half_better_than_seasonal_naive(airline: 
     ours, naive = evaluation.scores["GRU"].mase, evaluation.scores["SeasonalNaive"].mase
     assert naive == pytest.approx(1.5709, abs=1e-3)  # 47.83 of error over 30.45 of scale
     assert ours is not None
+    assert naive is not None
     assert ours <= 0.5 * naive
     assert evaluation.beats_baselines
 
