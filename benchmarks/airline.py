@@ -11,6 +11,7 @@ from pathlib import Path
 
 from service.contract import artifact
 from training.config import FitConfig, NetworkConfig
+from training.origins import Origins
 from training.recipes import RECIPES
 from training.train import train
 
@@ -21,7 +22,7 @@ def main() -> None:
     """Train each seed and print one row for it, then the mean."""
     recipe = RECIPES["airline"]
     panel = recipe.load()
-    network = NetworkConfig.for_panel(panel, recipe.horizon)
+    network = NetworkConfig.for_panel(panel, Origins(recipe.horizon))
     print("seed   MASE  / SeasonalNaive  / best baseline  coverage  parity  seconds  model.onnx")
     ratios = []
     for seed in SEEDS:

@@ -4,6 +4,8 @@ They cannot take missing values and cannot always fit, the network can take both
 is left out of the comparison, gaps are filled and a failed fit falls back to something simpler.
 """
 
+import math
+import time
 import warnings
 from collections.abc import Sequence
 
@@ -11,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from statsforecast.models import AutoETS, AutoTheta, SeasonalNaive
 
+NAMES = ("SeasonalNaive", "AutoETS", "AutoTheta")
 # Steps of a history that are fitted, unless three seasons need more. ETS and Theta forget
 # exponentially, while the time of a fit grows faster than the history: 20 000 steps take a minute.
 LONGEST = 2_000
@@ -21,6 +24,7 @@ def forecast(
     seasonality: int,
     horizon: int,
     levels: Sequence[float],
+    limit_s: float = math.inf,
 ) -> dict[str, NDArray[np.float64]]:
     """Quantiles of SeasonalNaive, AutoETS and AutoTheta, in this order.
 
@@ -36,6 +40,8 @@ def forecast(
         seasonality: steps of a season.
         levels: quantile levels, ascending. 0.5 is the point forecast; q and 1 - q are the bounds
             of the central interval of 100 * (1 - 2 * q) %.
+        limit_s: seconds for each model over all series; one that takes longer is left out.
+            SeasonalNaive never is.
 
     Returns:
         [N, H, Q] for each model, finite and never decreasing along Q.
@@ -47,10 +53,17 @@ def forecast(
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.filterwarnings("ignore", "Historical data .* is shorter than", UserWarning)
         warnings.filterwarnings("ignore", "Too few residuals", UserWarning)
-        return {
-            model.alias: np.stack([_one(model, y, seasonality, horizon, levels) for y in filled])
-            for model in models
-        }
+        made: dict[str, NDArray[np.float64]] = {}
+        for model in models:
+            end = math.inf if model.alias == NAMES[0] else time.monotonic() + limit_s
+            rows = []
+            for history in filled:
+                if time.monotonic() > end:
+                    break
+                rows.append(_one(model, history, seasonality, horizon, levels))
+            else:
+                made[model.alias] = np.stack(rows)
+        return made
 
 
 def _fill(history: NDArray[np.float64]) -> NDArray[np.float64]:

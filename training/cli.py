@@ -5,45 +5,17 @@ Without the extra that a command needs, it says in one line how to get it.
 
 import re
 import time
-from collections.abc import Callable
-from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING
 
 import click
 
 from service.contract.metadata import NAME_PATTERN
+from training.extras import needs
 
 if TYPE_CHECKING:
     from training.config import NetworkConfig
     from training.data import Panel
-
-_EXTRAS = {
-    "train": {"torch", "onnx", "onnxscript", "polars", "statsforecast", "matplotlib", "tqdm"},
-    "tables": {"polars", "tqdm"},
-    "cpu": {"onnxruntime"},
-}
-
-
-def needs(*extras: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Turn a missing module of these extras into one line that names the extra."""
-
-    def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        @wraps(command)
-        def run(*args: Any, **options: Any) -> None:
-            try:
-                command(*args, **options)
-            except ModuleNotFoundError as error:
-                if not any(error.name in _EXTRAS[extra] for extra in extras):
-                    raise
-                raise click.ClickException(
-                    f"{error.name} is not installed; this command needs: "
-                    f"pip install 'gatecast[{','.join(extras)}]'"
-                ) from None
-
-        return run
-
-    return decorate
 
 
 def _check_name(_ctx: click.Context, _param: click.Parameter, name: str | None) -> str | None:
@@ -52,6 +24,19 @@ def _check_name(_ctx: click.Context, _param: click.Parameter, name: str | None) 
             f"{name!r} is not a model name: letters, digits, _ and -, at most 64"
         )
     return name
+
+
+OUTPUT_HELP = "Where to write the forecasts; .csv or .parquet."
+BUDGET_HELP = "Time to train for, such as 90s, 10m or 1h; more is better. Default: 1000 steps."
+
+
+def _read_budget(_ctx: click.Context, _param: click.Parameter, text: str | None) -> float | None:
+    if text is None:
+        return None
+    matched = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text)
+    if matched is None or not float(matched[1]):
+        raise click.BadParameter(f"{text!r} is not a time; write 90s, 10m or 1h")
+    return float(matched[1]) * {"s": 1, "m": 60, "h": 3600}[matched[2]]
 
 
 @click.command()
@@ -63,6 +48,7 @@ def _check_name(_ctx: click.Context, _param: click.Parameter, name: str | None) 
     "--models", type=click.Path(path_type=Path), default=Path("models"), help="Folder of models."
 )
 @click.option("--seed", type=click.IntRange(0), default=0, help="Same seed, same weights.")
+@click.option("--budget", callback=_read_budget, help=BUDGET_HELP)
 @click.option("--resume", is_flag=True, help="Continue an interrupted training.")
 @needs("cpu", "train")
 def train(
@@ -72,6 +58,7 @@ def train(
     name: str | None,
     models: Path,
     seed: int,
+    budget: float | None,
     resume: bool,
 ) -> None:
     """Train on SOURCE, judge it beside the baselines, and publish the next version.
@@ -84,17 +71,19 @@ def train(
     from training.data import InvalidTable
     from training.export import ExportFailed
     from training.fit import CannotResume, Diverged
+    from training.origins import Origins
     from training.parity import ParityFailed
+    from training.progress import Progress
     from training.train import train as run
 
     try:
         panel, horizon = _open_source(source, horizon, freq)
         name = name or _name_of(source)
-        fit_config = FitConfig(seed=seed)
-        network_config = NetworkConfig.for_panel(panel, horizon)
+        fit_config = FitConfig(seed=seed).with_budget(budget)
+        network_config = NetworkConfig.for_panel(panel, Origins(horizon))
         click.echo(_summary(panel, network_config))
         started = time.monotonic()
-        with _Progress(fit_config.steps) as progress:
+        with Progress(None if budget else fit_config.steps) as progress:
             folder = run(
                 panel,
                 network_config,
@@ -117,13 +106,87 @@ def train(
 
 
 @click.command()
+@click.argument("source")
+@click.option("--horizon", type=click.IntRange(1), help="Steps to forecast. Needed for a file.")
+@click.option("--windows", type=click.IntRange(1), default=1, help="Cutoffs of each series.")
+@click.option("--step", type=click.IntRange(1), help="Steps between cutoffs; default: the horizon.")
+@click.option(
+    "--seasonality", type=click.IntRange(1), help="Season of MASE and the baselines; from freq."
+)
+@click.option("--freq", help="pandas offset alias of the series, such as MS or 15min; inferred.")
+@click.option("--seed", type=click.IntRange(0), default=0, help="Same seed, same weights.")
+@click.option("--budget", callback=_read_budget, help=BUDGET_HELP)
+@click.option(
+    "--baseline-limit",
+    callback=_read_budget,
+    default="2m",
+    help="A baseline that takes longer is left out, and the table says so.",
+)
+@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help=OUTPUT_HELP)
+@click.option("--report", type=click.Path(path_type=Path, file_okay=False), help="Pictures.")
+@needs("cpu", "train")
+def backtest(
+    source: str,
+    horizon: int | None,
+    windows: int,
+    step: int | None,
+    seasonality: int | None,
+    freq: str | None,
+    seed: int,
+    budget: float | None,
+    baseline_limit: float,
+    output: Path | None,
+    report: Path | None,
+) -> None:
+    """Train on what lies before the first cutoff of SOURCE and forecast every window after it.
+
+    Nothing is published; --output writes item_id, cutoff, timestamp and one column per level.
+    """
+    from training.config import FitConfig, NetworkConfig
+    from training.data import InvalidTable
+    from training.fit import Diverged
+    from training.forecast import write
+    from training.origins import Origins
+    from training.progress import Progress
+    from training.report import write as draw
+    from training.rolling import frame, rolling
+
+    if output:
+        _check_suffix(output)
+    try:
+        panel, horizon = _open_source(source, horizon, freq)
+        origins = Origins(horizon, windows, step or 0)
+        fit_config = FitConfig(seed=seed).with_budget(budget)
+        network_config = NetworkConfig.for_panel(panel, origins)
+        click.echo(_summary(panel, network_config))
+        with Progress(None if budget else fit_config.steps) as progress:
+            judged, curve = rolling(
+                panel,
+                origins,
+                seasonality or panel.frequency.seasonality,
+                network_config,
+                fit_config,
+                progress.step,
+                baseline_limit,
+            )
+        if output:
+            write(frame(panel, judged), output)
+        if report:
+            draw(report, curve, judged)
+    except (InvalidTable, Diverged, OSError) as error:
+        raise click.ClickException(str(error)) from None
+    click.echo(judged.table())
+    click.echo(judged.verdict())
+
+
+@click.command()
 @click.argument("model")
 @click.argument("table", type=click.Path(path_type=Path))
 @click.option(
     "--output",
     type=click.Path(path_type=Path, dir_okay=False),
     required=True,
-    help="Where to write the forecasts; .csv or .parquet.",
+    help=OUTPUT_HELP,
 )
 @click.option(
     "--models", type=click.Path(path_type=Path), default=Path("models"), help="Folder of models."
@@ -137,49 +200,19 @@ def forecast(model: str, table: Path, output: Path, models: Path) -> None:
     from training import data
     from training.forecast import forecast as run
     from training.forecast import write
+    from training.progress import Progress
 
-    if output.suffix not in (".csv", ".parquet"):
-        raise click.UsageError(f"--output {output} must end in .csv or .parquet")
+    _check_suffix(output)
     name, version = _find_version(models, model)
     try:
         live = open_version(models, name, version, "cpu")
         panel = data.load(table, live.metadata.signature.freq)
-        with _Progress(len(panel.series), "series") as progress:
+        with Progress(len(panel.series), "series") as progress:
             frame = run(live, panel, progress.advance)
         write(frame, output)
     except (data.InvalidTable, InvalidArtifact, ServiceError, OSError) as error:
         raise click.ClickException(str(error)) from None
     click.echo(f"{len(panel.series)} series, {frame.height} rows: {output}")
-
-
-class _Progress:
-    """A tqdm bar that lets other text pass above it."""
-
-    def __init__(self, total: int, unit: str = "step") -> None:
-        from tqdm import tqdm
-
-        self._bar = tqdm(total=total, unit=unit, unit_scale=unit == "series")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.close()
-
-    def step(self, number: int, loss: float) -> None:
-        """Optimiser step `number` is done."""
-        self._bar.update(number - self._bar.n)
-        if number % 10 == 0:
-            self._bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
-
-    def advance(self, done: int) -> None:
-        """So many more are done."""
-        self._bar.update(done)
-
-    def say(self, text: str) -> None:
-        """Print above the bar; the fit is over when it first speaks."""
-        self._bar.close()
-        click.echo(text)
 
 
 def _open_source(source: str, horizon: int | None, freq: str | None) -> "tuple[Panel, int]":
@@ -194,6 +227,11 @@ def _open_source(source: str, horizon: int | None, freq: str | None) -> "tuple[P
             f"(worked examples that know theirs: {', '.join(recipes.RECIPES)})"
         )
     return data.load(Path(source), freq), horizon
+
+
+def _check_suffix(output: Path) -> None:
+    if output.suffix not in (".csv", ".parquet"):
+        raise click.UsageError(f"--output {output} must end in .csv or .parquet")
 
 
 def _name_of(source: str) -> str:
@@ -226,4 +264,4 @@ def _find_version(models: Path, model: str) -> tuple[str, int]:
     return name, int(version)
 
 
-COMMANDS = [train, forecast]
+COMMANDS = [train, backtest, forecast]

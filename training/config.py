@@ -5,6 +5,7 @@ from typing import Self
 
 from training.data import Panel
 from training.gru import Convention
+from training.origins import Origins
 
 QUANTILE_LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
@@ -25,13 +26,15 @@ class NetworkConfig:
     convention: Convention = Convention.RESET_AFTER
 
     @classmethod
-    def for_panel(cls, panel: Panel, horizon: int) -> Self:
+    def for_panel(cls, panel: Panel, origins: Origins) -> Self:
         """A shape for this data: four seasons of context where the series are long enough.
 
         A season longer than half of the shortest training history cannot be learnt; the network
         then does without.
         """
-        history = min(len(series.target) for series in panel.series) - 2 * horizon
+        horizon = origins.horizon
+        known = min(len(series.target) for series in panel.series) - origins.test_steps
+        history = known - horizon  # before the last training target
         seasonality = panel.frequency.seasonality
         if 2 * seasonality > history:
             seasonality = 1
@@ -46,16 +49,19 @@ class FitConfig:
     """How the weights are found."""
 
     seed: int = 0
-    steps: int = 1000  # optimiser steps at most; early stopping may end before
+    steps: int = 1000  # optimiser steps of the whole schedule
+    budget_s: float | None = None  # seconds of the whole schedule, where they end before the steps
     batch_size: int = 64  # windows
-    learning_rate: float = 1e-3  # AdamW, after the warm-up; cosine to zero at `steps`
-    warm_up: float = 0.1  # share of the steps
+    learning_rate: float = 1e-3  # AdamW, after the warm-up; cosine to zero at the end
+    warm_up: float = 0.1  # share of the schedule
     weight_decay: float = 1e-2
     gradient_norm: float = 1.0  # larger gradients are scaled down to it
     average: float = 0.99  # decay of the moving average of the weights, which is what is kept
     check_every: int = 50  # steps between validations and checkpoints
-    patience: int = 8  # validations without a better loss before stopping
+    patience: float = 0.3  # share of the schedule without a better validation before stopping
 
-    def with_seed(self, seed: int) -> Self:
-        """The same fit with other random numbers."""
-        return replace(self, seed=seed)
+    def with_budget(self, seconds: float | None) -> Self:
+        """The same fit with its schedule stretched over a time instead of a number of steps."""
+        if seconds is None:
+            return self
+        return replace(self, steps=1_000_000, budget_s=seconds)

@@ -1,7 +1,8 @@
-"""Backtest: how good a model is beside the baselines, on the last horizon of every series.
+"""Backtest: how good a model is beside the baselines, on the newest steps of every series.
 
-One cutoff per series and no refitting: what is judged is the very model that is published. The
-price is that a panel of few series gives few points, so small differences mean little there.
+No refitting between cutoffs: what is judged is the very model that is published. A training judges
+one cutoff per series; a panel of few series then gives few points, and small differences mean
+little there. More windows give more.
 """
 
 import math
@@ -11,8 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from training import baselines, windows
+from training import baselines
 from training.data import Panel
+from training.origins import Origins
 
 MODEL = "GRU"
 NAIVE = "SeasonalNaive"
@@ -35,7 +37,8 @@ class Backtest:
     horizon: int
     seasonality: int
     levels: tuple[float, ...]
-    item_ids: tuple[str, ...]
+    item_ids: tuple[str, ...]  # of each forecast
+    cutoffs: tuple[int, ...]  # steps seen by each forecast
     histories: tuple[NDArray[np.float64], ...]  # all that the models saw
     actual: NDArray[np.float64]  # [N, H] NaN = missing
     forecasts: dict[str, NDArray[np.float64]]  # [N, H, Q] the GRU first, then the baselines
@@ -59,10 +62,14 @@ class Backtest:
         head = ("model", "MASE", "sMAPE", "WQL", f"coverage {width:.0f} %", f"MASE / {NAIVE}")
         rows = [head, *(self._row(name) for name in self.scores)]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        return "\n".join(
+        lines = [
             "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])])
             for row in rows
-        )
+        ]
+        left_out = [name for name in baselines.NAMES if name not in self.scores]
+        if left_out:
+            lines.append(f"left out, not finished in the time allowed: {', '.join(left_out)}")
+        return "\n".join(lines)
 
     def verdict(self) -> str:
         """One plain sentence: is the GRU worth its trouble?"""
@@ -98,29 +105,35 @@ class Backtest:
 
 def backtest(
     panel: Panel,
-    horizon: int,
+    origins: Origins,
     seasonality: int,
     levels: Sequence[float],
     forecast: Callable[[Sequence[NDArray[np.float64]]], NDArray[np.float64]],
+    baseline_limit_s: float = math.inf,
 ) -> Backtest:
-    """Cut the last horizon off every series, forecast it from the rest, and score all models.
+    """Forecast from every cutoff with what lies before it, and score all models.
 
     Args:
+        seasonality: steps of a season, for the denominator of MASE and the baselines.
         levels: quantile levels, ascending.
         forecast: the model; from N histories to quantiles [N, H, Q].
+        baseline_limit_s: a baseline that takes longer is left out; the table says so.
 
     Raises:
-        ValueError: a series that has nothing before its last horizon, or a forecast of another
+        ValueError: a series that has nothing before its first cutoff, or a forecast of another
             shape.
     """
+    horizon = origins.horizon
     for series in panel.series:
-        if len(series.target) <= horizon:
+        if len(series.target) <= origins.test_steps:
             raise ValueError(
-                f"item {series.item_id!r} has {len(series.target)} steps; a backtest needs more "
-                f"than its horizon of {horizon}: drop the item or shorten the horizon"
+                f"item {series.item_id!r} has {len(series.target)} steps; a backtest of "
+                f"{origins.windows} windows and a horizon of {horizon} needs more than "
+                f"{origins.test_steps}: drop the item, or ask for less"
             )
-    histories = tuple(windows.histories(panel, horizon))
-    actual = np.stack([series.target[-horizon:] for series in panel.series])
+    cut = [(series, at) for series in panel.series for at in origins.cutoffs(len(series.target))]
+    histories = tuple(series.target[:at] for series, at in cut)
+    actual = np.stack([series.target[at : at + horizon] for series, at in cut])
     forecasts = {MODEL: forecast(histories)}
     expected = (*actual.shape, len(levels))
     if forecasts[MODEL].shape != expected:
@@ -128,13 +141,14 @@ def backtest(
             f"forecast must return quantiles of shape {expected} (series, horizon, levels), "
             f"got {forecasts[MODEL].shape}"
         )
-    forecasts |= baselines.forecast(histories, seasonality, horizon, levels)
+    forecasts |= baselines.forecast(histories, seasonality, horizon, levels, baseline_limit_s)
     errors = np.array([seasonal_error(history, seasonality) for history in histories])
     return Backtest(
         horizon=horizon,
         seasonality=seasonality,
         levels=tuple(levels),
-        item_ids=tuple(series.item_id for series in panel.series),
+        item_ids=tuple(series.item_id for series, _ in cut),
+        cutoffs=tuple(at for _, at in cut),
         histories=histories,
         actual=actual,
         forecasts=forecasts,

@@ -7,6 +7,7 @@ is saved at every check, so an interrupted fit continues to the same bits as an 
 
 import math
 import os
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -47,7 +48,10 @@ class _State:
     """Where a fit stands; all of it goes into a checkpoint."""
 
     step: int = 0
+    seconds: float = 0.0  # spent so far, over all resumptions
     best_step: int = 0
+    best_share: float = 0.0  # of the schedule, when the best was found
+    finished: bool = False
     best_loss: float = math.inf
     best: dict[str, Tensor] = field(default_factory=dict)
     average: dict[str, Tensor] = field(default_factory=dict)
@@ -99,11 +103,15 @@ def fit(
             state = _load(checkpoint, identity, network, optimiser)
         held_out = validation.all() if validation else None
         recent: list[float] = []
-        while state.step < config.steps and not _exhausted(state, config):
+        origin = time.monotonic() - state.seconds
+        while not state.finished:
             recent.append(loss := _step(network, training, optimiser, state, config))
-            if state.step % config.check_every == 0 or state.step == config.steps:
-                _check(network, held_out, state, sum(recent) / len(recent))
+            state.seconds = time.monotonic() - origin
+            share = _share(state, config)
+            if state.step % config.check_every == 0 or share >= 1:
+                _check(network, held_out, state, sum(recent) / len(recent), share)
                 recent.clear()
+                state.finished = share >= 1 or share >= state.best_share + config.patience
                 _save(checkpoint, identity, network, optimiser, state)
             progress(state.step, loss)
     network.load_state_dict(state.best)
@@ -112,8 +120,10 @@ def fit(
     return LossCurve(steps, losses, validations if validation else (), state.best_step)
 
 
-def _exhausted(state: _State, config: FitConfig) -> bool:
-    return state.step - state.best_step >= config.patience * config.check_every
+def _share(state: _State, config: FitConfig) -> float:
+    """How much of the schedule is over: by steps, or by time where that is nearer to its end."""
+    by_time = state.seconds / config.budget_s if config.budget_s else 0.0
+    return max(state.step / config.steps, by_time)
 
 
 def _step(
@@ -125,7 +135,7 @@ def _step(
 ) -> float:
     """One optimiser step on a random batch; the loss before it."""
     for group in optimiser.param_groups:
-        group["lr"] = config.learning_rate * _schedule(state.step, config)
+        group["lr"] = config.learning_rate * _schedule(_share(state, config), config.warm_up)
     batch = windows.gather(torch.randint(len(windows), (config.batch_size,)))
     network.train()
     loss = _loss(network, batch)
@@ -145,12 +155,11 @@ def _step(
     return loss.item()
 
 
-def _schedule(step: int, config: FitConfig) -> float:
-    """Share of the learning rate: linear warm-up, then half a cosine down to zero."""
-    warm_up = config.warm_up * config.steps
-    if step < warm_up:
-        return (step + 1) / warm_up
-    return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / (config.steps - warm_up)))
+def _schedule(share: float, warm_up: float) -> float:
+    """Factor of the learning rate: linear warm-up, then half a cosine down to zero."""
+    if share < warm_up:
+        return share / warm_up
+    return 0.5 * (1 + math.cos(math.pi * (share - warm_up) / (1 - warm_up)))
 
 
 def _loss(network: GRUForecaster, batch: Batch) -> Tensor:
@@ -163,7 +172,11 @@ def _loss(network: GRUForecaster, batch: Batch) -> Tensor:
 
 
 def _check(
-    network: GRUForecaster, held_out: Batch | None, state: _State, training_loss: float
+    network: GRUForecaster,
+    held_out: Batch | None,
+    state: _State,
+    training_loss: float,
+    share: float,
 ) -> None:
     """Judge the averaged weights on the validation window and remember the best."""
     if held_out is None:
@@ -177,7 +190,7 @@ def _check(
         network.load_state_dict(own)
     state.curve.append((state.step, training_loss, loss))
     if loss < state.best_loss:
-        state.best_loss, state.best_step = loss, state.step
+        state.best_loss, state.best_step, state.best_share = loss, state.step, share
         state.best = {name: weight.clone() for name, weight in state.average.items()}
 
 

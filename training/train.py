@@ -8,6 +8,7 @@ import importlib.metadata
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,7 @@ from training.data import Panel
 from training.evaluate import Backtest, backtest
 from training.fit import LossCurve, fit
 from training.network import GRUForecaster
+from training.origins import Origins
 
 LIBRARIES = ("torch", "onnx", "onnxscript", "onnxruntime", "numpy", "statsforecast")
 
@@ -59,34 +61,21 @@ def train(
         Diverged, CannotResume: from the fit.
         ExportFailed, InvalidArtifact, ParityFailed: nothing is published.
     """
-    torch.set_num_threads(1)  # a small GRU gains nothing from two, and sums stay in one order
-    training, validation = windows.split(panel, network_config)
-    torch.manual_seed(fit_config.seed)
-    network = GRUForecaster(network_config)
-    curve = fit(
-        network,
-        training,
-        validation,
-        fit_config,
-        checkpoint=models / ".checkpoints" / f"{name}.pt",
-        identity=_identity(panel, network_config, fit_config),
-        resume=resume,
-        progress=progress,
-    )
     config = network_config
+    origins = Origins(config.horizon)
+    checkpoint = models / ".checkpoints" / f"{name}.pt"
+    network, curve = fit_panel(
+        panel, origins, config, fit_config, checkpoint, resume=resume, progress=progress
+    )
     table = backtest(
-        panel,
-        config.horizon,
-        config.seasonality,
-        config.quantile_levels,
-        lambda histories: forecast(network, histories),
+        panel, origins, config.seasonality, config.quantile_levels, partial(forecast, network)
     )
     say(table.table())
     say(table.verdict())
 
     def write(folder: Path, version: int) -> None:
         model_file = export.write_model(network, folder / artifact.MODEL)
-        histories = windows.histories(panel, config.horizon)
+        histories = list(table.histories)
         golden = parity.golden(network, histories)
         artifact.write_golden(folder, golden)
         metadata = _metadata(
@@ -103,6 +92,38 @@ def train(
     return export.publish(models, name, write)
 
 
+def fit_panel(
+    panel: Panel,
+    origins: Origins,
+    network_config: NetworkConfig,
+    fit_config: FitConfig,
+    checkpoint: Path,
+    *,
+    resume: bool = False,
+    progress: Callable[[int, float], None] = lambda _step, _loss: None,
+) -> tuple[GRUForecaster, LossCurve]:
+    """Fit a network on what lies before the first cutoff of every series.
+
+    Raises:
+        InvalidTable, Diverged, CannotResume: see `windows.split` and `fit`.
+    """
+    torch.set_num_threads(1)  # a small GRU gains nothing from two, and sums stay in one order
+    training, validation = windows.split(panel, network_config, origins)
+    torch.manual_seed(fit_config.seed)
+    network = GRUForecaster(network_config)
+    curve = fit(
+        network,
+        training,
+        validation,
+        fit_config,
+        checkpoint=checkpoint,
+        identity=_identity(panel, origins, network_config, fit_config),
+        resume=resume,
+        progress=progress,
+    )
+    return network, curve
+
+
 def forecast(
     network: GRUForecaster, histories: Sequence[NDArray[np.float64]]
 ) -> NDArray[np.float64]:
@@ -114,9 +135,9 @@ def forecast(
     return quantiles
 
 
-def _identity(panel: Panel, network: NetworkConfig, fit_config: FitConfig) -> str:
+def _identity(panel: Panel, origins: Origins, network: NetworkConfig, fit_config: FitConfig) -> str:
     """What is trained on what; equal for two runs that must give equal weights."""
-    text = f"{panel.fingerprint} {network} {fit_config} torch {torch.__version__}"
+    text = f"{panel.fingerprint} {origins} {network} {fit_config} torch {torch.__version__}"
     return hashlib.sha256(text.encode()).hexdigest()
 
 

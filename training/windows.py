@@ -1,7 +1,7 @@
 """Panel -> (context, horizon) windows. Splits by time: nothing after a cutoff enters an input.
 
-The last horizon of every series is the test and appears in no window here. The horizon before it is
-the validation window where the panel can spare it; all earlier cutoffs are training.
+The newest steps of every series are the test and appear in no window here. The horizon before them
+is the validation window where the panel can spare it; all earlier cutoffs are training.
 The panel stays one flat tensor and windows are gathered from it, so a million windows cost no more
 memory than the data.
 
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from training.config import NetworkConfig
 from training.data import InvalidTable, Panel
+from training.origins import Origins
 
 # With fewer validation windows their loss is noise: on the airline series alone, stopping early by
 # its one window gave 0.88 of seasonal naive's error for 1959 where the whole schedule gave 0.33.
@@ -66,38 +67,34 @@ class Windows:
         return self.gather(torch.arange(len(self)))
 
 
-def split(panel: Panel, config: NetworkConfig) -> tuple[Windows, Windows | None]:
+def split(panel: Panel, config: NetworkConfig, origins: Origins) -> tuple[Windows, Windows | None]:
     """Training windows, and one validation window per series (None where it cannot be spared).
 
     Raises:
-        InvalidTable: a series too short for one training window before its test horizon.
+        InvalidTable: a series too short for one training window before its test.
     """
     horizon = config.horizon
     lengths = np.array([len(series.target) for series in panel.series])
-    needed = 2 * horizon + 1
+    needed = horizon + origins.test_steps + 1
     short = np.flatnonzero(lengths < needed)
     if short.size:
         item = panel.series[short[0]]
         raise InvalidTable(
             f"item {item.item_id!r} has {len(item.target)} steps; a horizon of {horizon} needs at "
-            f"least {needed} (one to learn from and one to be tested on); {short.size} of "
-            f"{len(lengths)} items are too short: drop them or shorten --horizon"
+            f"least {needed} ({horizon} to learn from, {origins.test_steps} to be tested on); "
+            f"{short.size} of {len(lengths)} items are too short: drop them or shorten --horizon"
         )
     values, starts = _flat(panel)
-    long_enough = lengths.min() >= 3 * horizon + 2 * config.seasonality
+    known = lengths - origins.test_steps
+    long_enough = known.min() >= 2 * (horizon + config.seasonality)
     spare = long_enough and len(lengths) >= FEWEST_JUDGES
-    end = lengths - (2 if spare else 1) * horizon  # training targets end here
+    end = known - horizon if spare else known  # training targets end here
     last = end - horizon
     first = np.minimum(config.seasonality + 1, last)
     training = _windows(values, starts, first, last, config)
     if not spare:
         return training, None
     return training, _windows(values, starts, end, end, config)
-
-
-def histories(panel: Panel, horizon: int) -> list[np.ndarray[tuple[int], np.dtype[np.float64]]]:
-    """Each series without its last horizon: what a forecast of the test may see."""
-    return [series.target[: len(series.target) - horizon] for series in panel.series]
 
 
 def _flat(panel: Panel) -> tuple[Tensor, np.ndarray[tuple[int], np.dtype[np.int64]]]:

@@ -16,6 +16,7 @@ from utilsforecast import losses
 from service.contract.frequency import Frequency
 from training.data import Panel, Series
 from training.evaluate import Backtest, Scores, backtest, interval, score, seasonal_error
+from training.origins import Origins
 from training.recipes import airline
 
 Array = NDArray[np.float64]
@@ -194,7 +195,7 @@ def last_value(histories: Sequence[Array]) -> Array:
 
 
 def run(target: Panel) -> Backtest:
-    return backtest(target, 3, 2, LEVELS, last_value)
+    return backtest(target, Origins(3), 2, LEVELS, last_value)
 
 
 RISING = [[1.0, 2, 3, 4, 5, 6, 7, 8, 9], [5.0, 1, 5, 2, 5, 3, 5, 4, 5, 5, 5]]
@@ -207,7 +208,7 @@ def test_the_forecast_never_sees_the_last_horizon() -> None:
         seen.extend(history.tolist() for history in histories)
         return last_value(histories)
 
-    found = backtest(panel(*RISING), 3, 2, LEVELS, spy)
+    found = backtest(panel(*RISING), Origins(3), 2, LEVELS, spy)
     assert seen == [row[:-3] for row in RISING]
     assert found.actual.tolist() == [row[-3:] for row in RISING]
 
@@ -231,7 +232,7 @@ def test_the_airline_scores_are_those_of_the_known_errors() -> None:
     def naive(histories: Sequence[Array]) -> Array:
         return np.repeat(histories[0][None, -12:, None], len(LEVELS), axis=-1)
 
-    found = backtest(airline.load(), 12, 12, LEVELS, naive)
+    found = backtest(airline.load(), Origins(12), 12, LEVELS, naive)
     history = found.histories[0]
     scale = np.abs(history[12:] - history[:-12]).mean()
     assert found.scores["SeasonalNaive"].mase * scale == pytest.approx(47.83, abs=0.005)
@@ -248,7 +249,7 @@ def test_a_series_of_one_horizon_is_refused() -> None:
 
 def test_a_forecast_of_another_shape_is_refused() -> None:
     with pytest.raises(ValueError, match=r"\(2, 3, 9\).*got \(1, 3, 9\)"):
-        backtest(panel(*RISING), 3, 2, LEVELS, lambda histories: last_value(histories[:1]))
+        backtest(panel(*RISING), Origins(3), 2, LEVELS, lambda histories: last_value(histories[:1]))
 
 
 def judged(gru: float, naive: float, ets: float, theta: float) -> Backtest:
@@ -296,4 +297,6 @@ def test_the_table_names_the_interval_that_was_scored() -> None:
     def outer(histories: Sequence[Array]) -> Array:
         return last_value(histories)[..., :3]
 
-    assert "coverage 90 %" in backtest(panel(*RISING), 3, 2, (0.05, 0.5, 0.95), outer).table()
+    assert (
+        "coverage 90 %" in backtest(panel(*RISING), Origins(3), 2, (0.05, 0.5, 0.95), outer).table()
+    )

@@ -13,6 +13,7 @@ from training.config import FitConfig, NetworkConfig
 from training.data import Panel, Series
 from training.fit import CannotResume, Diverged, LossCurve, fit, pinball_loss
 from training.network import GRUForecaster
+from training.origins import Origins
 
 CONFIG = NetworkConfig(horizon=3, seasonality=4, context_length=12, hidden=6)
 FIT = FitConfig(steps=40, batch_size=8, check_every=10)
@@ -32,6 +33,13 @@ def panel(count: int = 2) -> Panel:
     return Panel(series, Frequency.parse("6h"))
 
 
+def turning(count: int) -> Panel:
+    """Series that grow and then fall: the more is learnt of the past, the worse the validation."""
+    start = np.datetime64("2024-01-01", "us")
+    target = np.concatenate([np.arange(5.0, 39.0), np.arange(38.0, 32.0, -1)])
+    return Panel(tuple(Series(str(n), start, target) for n in range(count)), Frequency.parse("6h"))
+
+
 class Interrupted(Exception):
     """What a test throws into a running fit."""
 
@@ -46,7 +54,7 @@ def run(
     stop_at: int | None = None,
 ) -> tuple[dict[str, torch.Tensor], LossCurve]:
     """Fit a network from its seed; `stop_at` throws `Interrupted` after that step."""
-    training, validation = windows.split(data or panel(), CONFIG)
+    training, validation = windows.split(data or panel(), CONFIG, Origins(3))
     torch.manual_seed(config.seed)
     network = GRUForecaster(CONFIG)
 
@@ -76,7 +84,7 @@ def test_one_seed_gives_the_same_bits_and_another_seed_does_not(tmp_path: Path) 
     second, again = run(tmp_path)
     assert_same(first, second)
     assert curve == again
-    other, _ = run(tmp_path, FIT.with_seed(1))
+    other, _ = run(tmp_path, replace(FIT, seed=1))
     assert not torch.equal(first["head.out.weight"], other["head.out.weight"])
 
 
@@ -146,11 +154,20 @@ def test_fitting_learns_what_the_seasonal_base_misses(tmp_path: Path) -> None:
 def test_with_a_validation_the_best_weights_are_kept_and_patience_ends_the_fit(
     tmp_path: Path,
 ) -> None:
-    config = replace(FIT, steps=2000, learning_rate=0.05, patience=3)
-    _, curve = run(tmp_path, config, data=panel(windows.FEWEST_JUDGES))
-    assert curve.steps[-1] < 2000
+    config = replace(FIT, steps=400, learning_rate=0.05, patience=0.1)
+    _, curve = run(tmp_path, config, data=turning(windows.FEWEST_JUDGES))
+    assert curve.steps[-1] < 400
     assert curve.best_step == curve.steps[int(np.argmin(curve.validation))]
-    assert curve.steps[-1] - curve.best_step == 30
+    assert curve.steps[-1] - curve.best_step == pytest.approx(40, abs=10)
+
+
+def test_a_budget_ends_the_fit_and_its_schedule_before_the_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter(range(10_000))  # one second passes at every look
+    monkeypatch.setattr("training.fit.time.monotonic", lambda: float(next(clock)))
+    _, curve = run(tmp_path, replace(FIT, steps=1000, budget_s=25))
+    assert curve.steps == (10, 20, 25)
 
 
 def test_the_global_random_state_is_left_alone(tmp_path: Path) -> None:
@@ -158,7 +175,7 @@ def test_the_global_random_state_is_left_alone(tmp_path: Path) -> None:
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    training, _ = windows.split(panel(), CONFIG)
+    training, _ = windows.split(panel(), CONFIG, Origins(3))
     network = GRUForecaster(CONFIG)
     torch.manual_seed(5)
     fit(network, training, None, FIT, checkpoint=tmp_path / "x.pt", identity="")

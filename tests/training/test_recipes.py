@@ -10,6 +10,7 @@ import pytest
 from service.contract import artifact
 from tests.end_to_end.server import client, serving
 from training.config import FitConfig, NetworkConfig
+from training.origins import Origins
 from training.recipes import RECIPES
 from training.train import train
 
@@ -22,7 +23,7 @@ def airline(tmp_path_factory: pytest.TempPathFactory) -> Path:
     recipe = RECIPES["airline"]
     panel = recipe.load()
     models = tmp_path_factory.mktemp("models")
-    config = NetworkConfig.for_panel(panel, recipe.horizon)
+    config = NetworkConfig.for_panel(panel, Origins(recipe.horizon))
     train(panel, config, FitConfig(), "airline", models, say=lambda _: None)
     return models
 

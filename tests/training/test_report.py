@@ -16,6 +16,7 @@ from training import report
 from training.data import Panel, Series
 from training.evaluate import Backtest, backtest
 from training.fit import LossCurve
+from training.origins import Origins
 
 LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 NAMES = ["calibration.png", "forecast.png", "loss.png"]
@@ -34,7 +35,7 @@ def run(count: int = 1, horizon: int = 4, levels: Sequence[float] = LEVELS) -> B
         middle = np.stack([history[-horizon:] for history in histories])
         return middle[..., None] + 4 * (np.array(levels) - 0.5)
 
-    return backtest(Panel(tuple(series), Frequency.parse("D")), horizon, 4, levels, fan)
+    return backtest(Panel(tuple(series), Frequency.parse("D")), Origins(horizon), 4, levels, fan)
 
 
 def names(folder: Path) -> list[str]:

@@ -12,9 +12,11 @@ from service.contract.frequency import Frequency
 from training import windows
 from training.config import NetworkConfig
 from training.data import Panel, Series
+from training.origins import Origins
 from training.table import InvalidTable
 
 CONFIG = NetworkConfig(horizon=3, seasonality=2, context_length=7)
+ORIGINS = Origins(3)
 START = np.datetime64("2024-01-01", "us")
 
 
@@ -30,7 +32,7 @@ def panel(*lengths: int) -> Panel:
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.integers(7, 40), min_size=1, max_size=5))
 def test_every_window_is_a_contiguous_piece_of_one_series(lengths: list[int]) -> None:
-    training, _ = windows.split(panel(*lengths), CONFIG)
+    training, _ = windows.split(panel(*lengths), CONFIG, ORIGINS)
     batch = training.all()
     assert len(training) == len(batch.lengths)
     for context, length, target in zip(batch.context, batch.lengths, batch.target, strict=True):
@@ -44,7 +46,7 @@ def test_every_window_is_a_contiguous_piece_of_one_series(lengths: list[int]) ->
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.integers(7, 40), min_size=1, max_size=5))
 def test_no_window_holds_a_value_of_the_last_horizon(lengths: list[int]) -> None:
-    training, _ = windows.split(panel(*lengths), CONFIG)
+    training, _ = windows.split(panel(*lengths), CONFIG, ORIGINS)
     last = {1000 * (n + 1) + length - 3 for n, length in enumerate(lengths)}
     values = set(training.all().target.flatten().int().tolist())
     values |= set(training.all().context.nan_to_num(0).flatten().int().tolist())
@@ -53,7 +55,7 @@ def test_no_window_holds_a_value_of_the_last_horizon(lengths: list[int]) -> None
 
 def test_with_enough_series_the_horizon_before_the_test_is_held_out() -> None:
     lengths = [20] * windows.FEWEST_JUDGES
-    training, validation = windows.split(panel(*lengths), CONFIG)
+    training, validation = windows.split(panel(*lengths), CONFIG, ORIGINS)
     assert validation is not None
     judged = validation.all()
     assert judged.target[0].tolist() == [1014, 1015, 1016]
@@ -62,7 +64,7 @@ def test_with_enough_series_the_horizon_before_the_test_is_held_out() -> None:
 
 
 def test_a_few_series_spare_no_validation() -> None:
-    assert windows.split(panel(20, 20), CONFIG)[1] is None
+    assert windows.split(panel(20, 20), CONFIG, ORIGINS)[1] is None
 
 
 def test_changing_the_future_changes_no_window() -> None:
@@ -74,22 +76,33 @@ def test_changing_the_future_changes_no_window() -> None:
         tuple(replace(s, target=t) for s, t in zip(known.series, series, strict=True)),
         known.frequency,
     )
-    one, other = (windows.split(p, CONFIG)[0].all() for p in (known, changed))
+    one, other = (windows.split(p, CONFIG, ORIGINS)[0].all() for p in (known, changed))
     assert torch.equal(one.target, other.target)
     assert torch.equal(one.context.nan_to_num(-1), other.context.nan_to_num(-1))
-    assert [len(h) for h in windows.histories(known, 3)] == [17, 22]
 
 
 def test_a_series_too_short_for_the_horizon_is_named_with_the_remedy() -> None:
     with pytest.raises(InvalidTable, match="item '1' has 6 steps.*at least 7.*shorten --horizon"):
-        windows.split(panel(20, 6), CONFIG)
+        windows.split(panel(20, 6), CONFIG, ORIGINS)
 
 
 def test_missing_values_stay_missing() -> None:
     target = np.arange(12.0)
     target[4] = np.nan
     one = Panel((Series("a", START, target),), Frequency.parse("D"))
-    batch = windows.split(one, CONFIG)[0].all()
+    batch = windows.split(one, CONFIG, ORIGINS)[0].all()
     whole = torch.cat([batch.context, batch.target], 1)
     assert torch.isnan(whole).any()
     assert not (whole == 4).any()
+
+
+def test_cutoffs_end_a_horizon_before_the_end_and_the_test_begins_at_the_first() -> None:
+    origins = Origins(horizon=3, windows=4, step=2)
+    assert list(origins.cutoffs(20)) == [11, 13, 15, 17]
+    assert origins.test_steps == 9
+    assert list(Origins(horizon=3, windows=2).cutoffs(20)) == [14, 17]
+
+
+def test_no_window_reaches_beyond_the_first_cutoff_of_a_longer_test() -> None:
+    training, _ = windows.split(panel(30), CONFIG, Origins(3, windows=4))
+    assert training.all().target.max() == 1000 + 30 - 12 - 1
