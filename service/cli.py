@@ -99,9 +99,8 @@ def _run(settings: Settings) -> None:
 def _serve_with_uvicorn(settings: Settings) -> None:
     import uvicorn
     from uvicorn.config import STARTUP_FAILURE
-    from uvicorn.supervisors import Multiprocess
 
-    from service.drain import DrainingProtocol
+    from service.supervisor import Supervisor
 
     config = uvicorn.Config(
         "service.app:create_app",
@@ -110,7 +109,7 @@ def _serve_with_uvicorn(settings: Settings) -> None:
         port=settings.port,
         workers=settings.workers,
         loop="uvloop",
-        http=DrainingProtocol,
+        http="service.api.connection:Connection",
         ws="none",
         lifespan="on",
         access_log=False,
@@ -120,6 +119,7 @@ def _serve_with_uvicorn(settings: Settings) -> None:
     )
     # uvicorn raises the signal again once it has shut down; a clean end is exit code 0.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)  # another program's counts, if at all
     if settings.workers == 1:
         server = uvicorn.Server(config)
         server.run()
@@ -128,7 +128,7 @@ def _serve_with_uvicorn(settings: Settings) -> None:
         return
     with tempfile.TemporaryDirectory(prefix="gatecast-metrics-") as folder:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
-        supervisor = Multiprocess(config, sockets=[config.bind_socket()])
+        supervisor = Supervisor(config, sockets=[config.bind_socket()])
         supervisor.run()  # ends by itself when a worker could not start
         if any(worker.exitcode == STARTUP_FAILURE for worker in supervisor.processes):
             sys.exit(1)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.batcher import Batcher
-from service.contract.frequency import Frequency, InvalidFrequency, OffGrid
+from service.contract.frequency import Frequency, InvalidFrequency, OffCalendar, OffGrid
 from service.contract.metadata import ForecastSignature
 from service.contract.placement import LARGEST_VALUE, Block, place
 from service.contract.timestamp import Timestamp, format_timestamps
@@ -70,11 +70,9 @@ class Forecaster:
         model = self.repository.get(inquiry.model, inquiry.version)
         signature = model.metadata.signature
         horizon, levels = agree(inquiry, signature)
-        self._check_rows(len(inquiry.series))
+        self.check_rows(len(inquiry.series))
         frequency = Frequency.parse(signature.freq)
-        timestamps = tuple(
-            _future(series, at, frequency, horizon) for at, series in enumerate(inquiry.series)
-        )
+        timestamps = _futures(inquiry.series, frequency, horizon)
         blocks = place([series.target for series in inquiry.series], signature.context_length)
         outputs = await self.batcher.submit(
             model.runtime, [(block.context, block.lengths) for block in blocks]
@@ -91,7 +89,12 @@ class Forecaster:
             median=np.ascontiguousarray(quantiles[..., signature.quantile_levels.index(0.5)]),
         )
 
-    def _check_rows(self, rows: int) -> None:
+    def check_rows(self, rows: int) -> None:
+        """Refuse what could never wait in the queue.
+
+        Raises:
+            TooLarge: more series than `max_queue_rows`.
+        """
         limit = self.batcher.max_queue_rows
         if rows > limit:
             raise TooLarge(
@@ -193,17 +196,25 @@ def _agree_target(series: Series, at: int, signature: ForecastSignature) -> None
         )
 
 
-def _future(series: Series, at: int, frequency: Frequency, horizon: int) -> list[str]:
-    """Timestamps of the horizon, which begins one step after the last value of the target."""
+def _futures(many: Sequence[Series], frequency: Frequency, horizon: int) -> tuple[list[str], ...]:
+    """Timestamps of each horizon, which begins one step after the last value of its target."""
+    starts = np.array([series.start.value for series in many], "datetime64[us]")
+    lengths = np.array([len(series.target) for series in many], np.int64)
     try:
-        frequency.check(series.start.value)
-        steps = frequency.timestamps(series.start.value, len(series.target), horizon)
-        return format_timestamps(steps, series.start.zone)
-    except (OffGrid, OverflowError) as error:
-        raise Unservable(f"series {series.item_id!r}: {error}", f"series[{at}].start") from error
+        steps = frequency.timestamps(starts, lengths, horizon)  # [B, H]
+    except (OffGrid, OffCalendar) as error:
+        message = f"series {many[error.index].item_id!r}: {error}"
+        raise Unservable(message, f"series[{error.index}].start") from error
+    return tuple(
+        format_timestamps(row, series.start.zone) for row, series in zip(steps, many, strict=True)
+    )
 
 
 def _in_order(blocks: list[Block], outputs: list[NDArray[np.float32]]) -> NDArray[np.float32]:
     """Outputs of the blocks [b, H, Q] back in the order of the series: [B, H, Q]."""
-    rows = np.concatenate([block.rows for block in blocks])
-    return np.concatenate(outputs)[np.argsort(rows)]
+    if len(blocks) == 1:
+        return outputs[0]
+    stacked = np.concatenate(outputs)
+    ordered = np.empty_like(stacked)
+    ordered[np.concatenate([block.rows for block in blocks])] = stacked
+    return ordered

@@ -14,10 +14,13 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service import metrics
+from service.api.responses import unexpected_response
 from service.drain import Drain
 from service.errors import Malformed, TooLarge
 
 Answer = TypeVar("Answer")
+
+_UNANSWERED = "cancelled"  # in place of a status
 
 
 async def read_body(request: Request, limit: int) -> bytes:
@@ -25,11 +28,10 @@ async def read_body(request: Request, limit: int) -> bytes:
 
     Raises:
         TooLarge: more than `limit` bytes are announced or arrive; the rest is not read.
+        Malformed: the body was lost, because the client asked to leave HTTP/1.1.
         ClientDisconnect: the caller hung up.
     """
-    announced = request.headers.get("content-length", "0")
-    if not announced.isdigit():
-        raise Malformed(f"Content-Length is {announced!r}, expected a number of bytes")
+    announced = request.headers.get("content-length", "0")  # the parser lets only digits pass
     if int(announced) > limit:
         raise TooLarge(f"the body has {announced} bytes, the limit is {limit}; split the request")
     chunks: list[bytes] = []
@@ -39,6 +41,8 @@ async def read_body(request: Request, limit: int) -> bytes:
         if size > limit:
             raise TooLarge(f"the body has more than {limit} bytes; split the request")
         chunks.append(chunk)
+    if not size and "upgrade" in request.headers:
+        raise Malformed("the body is lost with a header Upgrade; ask in HTTP/1.1 without it")
     return b"".join(chunks)
 
 
@@ -62,7 +66,7 @@ async def unless_gone(request: Request, work: Coroutine[Any, Any, Answer]) -> An
 
 
 class Counted:
-    """ASGI middleware: count and time each exchange, close connections while draining."""
+    """ASGI middleware: each exchange ends with an answer, is counted and timed."""
 
     def __init__(self, app: ASGIApp, drain: Drain) -> None:
         self.app = app
@@ -74,7 +78,7 @@ class Counted:
             await self.app(scope, receive, send)
             return
         started = time.perf_counter()
-        status = "cancelled"
+        status = _UNANSWERED
 
         async def watch(message: Message) -> None:
             nonlocal status
@@ -88,6 +92,10 @@ class Counted:
             await self.app(scope, receive, watch)
         except ClientDisconnect:
             metrics.cancelled.inc()
+        except (Exception, asyncio.CancelledError) as error:
+            if status != _UNANSWERED:
+                raise
+            await unexpected_response(error)(scope, receive, watch)
         finally:
             route = getattr(scope.get("route"), "path", "unknown")
             metrics.requests.labels(route, status).inc()

@@ -5,6 +5,7 @@ parse twice and wants a Content-Type. Answers are written by orjson straight fro
 """
 
 import re
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from service.errors import Malformed, Unservable
 from service.forecaster import Forecast, Forecaster, Inquiry, Series
 
 _STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+_MANY_ERRORS = 1000  # listing a million unknown fields would take seconds
 _MODEL = re.compile(r"^(?P<name>[^@]+)(@(?P<version>[1-9][0-9]{0,8}))?$")
 
 
@@ -49,7 +51,7 @@ class ForecastBody(BaseModel):
     model: str = Field(description="name, or name@version", examples=["airline"])
     series: Annotated[list[SeriesBody], Field(fail_fast=True)]
     horizon: int | None = Field(None, description="Steps, 1 to the model's own; default: all")
-    quantile_levels: list[float] | None = Field(
+    quantile_levels: Annotated[list[float], Field(fail_fast=True)] | None = Field(
         None, description="Some of the model's own; default: all", examples=[[0.1, 0.5, 0.9]]
     )
 
@@ -89,7 +91,8 @@ async def forecast(request: Request) -> Response:
     state = request.app.state
     body = await read_body(request, state.settings.max_body_bytes)
     forecaster: Forecaster = state.forecaster
-    answer = await unless_gone(request, forecaster.forecast(read_inquiry(body)))
+    inquiry = read_inquiry(body, forecaster.check_rows)
+    answer = await unless_gone(request, forecaster.forecast(inquiry))
     metrics.series.labels(answer.model).inc(len(answer.item_ids))
     return json_response(write_forecast(answer))
 
@@ -110,17 +113,19 @@ async def model(request: Request, name: str) -> Response:
     return json_response(found.metadata.model_dump(mode="json"))
 
 
-def read_inquiry(body: bytes) -> Inquiry:
-    """The JSON body of a request -> what is asked.
+def read_inquiry(body: bytes, check_rows: Callable[[int], None]) -> Inquiry:
+    """The JSON body of a request -> what is asked; the number of series is checked first.
 
     Raises:
         Malformed: not JSON, or not of the documented form.
-        Unservable: a timestamp or a model name that cannot be.
+        Unservable: a timestamp that cannot be.
+        Exception: whatever `check_rows` raises.
     """
     try:
         parsed = ForecastBody.model_validate_json(body)
     except ValidationError as error:
         raise _malformed(error) from None
+    check_rows(len(parsed.series))
     matched = _MODEL.fullmatch(parsed.model)
     if matched is None:
         raise Malformed(f"model is {parsed.model!r}, expected name or name@version", "model")
@@ -162,12 +167,15 @@ def _read_series(series: SeriesBody, at: int) -> Series:
 
 def _malformed(error: ValidationError) -> Malformed:
     """The first thing pydantic found wrong, as one sentence about one field."""
+    if error.error_count() > _MANY_ERRORS:
+        return Malformed(f"the body is wrong in {error.error_count()} places; see /docs")
     first = error.errors(include_url=False)[0]
     if first["type"] == "json_invalid":
         return Malformed(f"the body is not JSON: {first['ctx']['error']}")
     field = _path(first["loc"])
     if first["type"] == "finite_number":
-        return Malformed(f"{field} is not a finite number; send null for a missing value", field)
+        remedy = "; send null for a missing value" if ".target[" in field else ""
+        return Malformed(f"{field} is not a finite number{remedy}", field)
     if first["type"] == "extra_forbidden":
         return Malformed(f"{field} is not a field of this request; see /docs", field)
     if first["type"] == "missing":

@@ -10,6 +10,7 @@ start then says which weekday or month the others fall on.
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Self
 
 import numpy as np
@@ -17,13 +18,7 @@ from numpy.typing import NDArray
 
 from service.contract import grid
 from service.contract.grid import Moments, Unit
-from service.contract.timestamp import (
-    EARLIEST,
-    EARLIEST_YEAR,
-    LATEST,
-    LATEST_YEAR,
-    format_timestamp,
-)
+from service.contract.timestamp import EARLIEST_YEAR, LATEST_YEAR, format_timestamp
 
 MINUTE, HOUR, DAY, WEEK = 60, 3600, 86400, 604800  # seconds
 
@@ -62,6 +57,14 @@ class IrregularTime(ValueError):
         self.index = index
 
 
+class OffCalendar(OverflowError):
+    """A step outside the years we know. `index` is the position of its start among those given."""
+
+    def __init__(self, message: str, index: int) -> None:
+        super().__init__(message)
+        self.index = index
+
+
 class OffGrid(ValueError):
     """A timestamp where no step can fall. `index` is its position among those asked about."""
 
@@ -78,7 +81,8 @@ class Frequency:
     count: int  # seconds, weekdays or months
 
     @classmethod
-    def parse(cls, alias: str) -> Self:
+    @lru_cache(maxsize=1024)
+    def parse(cls, alias: str) -> "Frequency":
         """Read a pandas offset alias such as h, 15min, W-SUN or 3MS.
 
         Raises:
@@ -172,30 +176,39 @@ class Frequency:
         """
         self._check_places(np.array([timestamp], "datetime64[us]"))
 
-    def timestamps(self, start: np.datetime64, first: int, count: int) -> Moments:
+    def timestamps(
+        self, start: np.datetime64 | Moments, first: int | NDArray[np.int64], count: int
+    ) -> Moments:
         """The steps first .. first + count - 1, counted from start, which is step 0.
 
+        Args:
+            start: one, or [B] of them.
+            first: one for all, or one per start.
+
         Returns:
-            [count] datetime64[us].
+            [count] or [B, count] datetime64[us].
 
         Raises:
-            OffGrid: no step can fall on start.
-            OverflowError: a step outside EARLIEST_YEAR to LATEST_YEAR.
+            OffGrid: no step can fall on a start.
+            OffCalendar: a step outside EARLIEST_YEAR to LATEST_YEAR.
         """
-        self.check(start)
-        origin, earliest, latest = (
-            int(number)
-            for number in grid.number(
-                self.unit, np.array([start, EARLIEST, LATEST], "datetime64[us]")
-            )
+        starts = np.asarray(start, "datetime64[us]")
+        self._check_places(starts.reshape(-1))
+        earliest, latest = grid.CALENDAR[self.unit]
+        most = (latest - earliest) // self._size + 1  # steps; more would leave int64 as well
+        begin = (
+            grid.number(self.unit, starts) + np.minimum(np.maximum(first, -most), most) * self._size
         )
-        ends = origin + first * self._size, origin + (first + count - 1) * self._size
-        if count and not (earliest <= ends[0] and ends[1] <= latest):
-            raise OverflowError(
-                f"steps {first} to {first + count - 1} of {self.alias} after "
-                f"{format_timestamp(start)} leave the years {EARLIEST_YEAR} to {LATEST_YEAR}"
-            )
-        return grid.place(self.unit, ends[0] + self._size * np.arange(count))
+        end = begin + min(count - 1, most) * self._size
+        offending = np.flatnonzero((begin < earliest) | (begin > latest) | (end > latest))
+        if count and offending.size:
+            index = int(offending[0])
+            step = int(np.broadcast_to(first, starts.shape).flat[index])
+            steps = f"steps {step} to {step + count - 1} of {self.alias}"
+            origin = format_timestamp(starts.flat[index])
+            years = f"{EARLIEST_YEAR} to {LATEST_YEAR}"
+            raise OffCalendar(f"{steps} after {origin} leave the years {years}", index)
+        return grid.place(self.unit, begin[..., None] + self._size * np.array(range(count), int))
 
     def steps(self, start: np.datetime64 | Moments, timestamps: Moments) -> NDArray[np.int64]:
         """How many steps after start each timestamp is.

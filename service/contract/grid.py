@@ -9,6 +9,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from service.contract.timestamp import EARLIEST, LATEST
+
 Unit = Literal["s", "B", "MS", "ME"]  # elapsed seconds, weekdays, month starts, month ends
 Moments = NDArray[np.datetime64]  # datetime64[us]
 
@@ -53,3 +55,11 @@ def place(unit: Unit, numbers: NDArray[np.int64]) -> Moments:
 def falls(unit: Unit, moments: Moments) -> NDArray[np.bool_]:
     """Where a moment lies on the grid."""
     return np.equal(place(unit, number(unit, moments)), moments)
+
+
+# The numbers of the first and the last moment of the calendar.
+CALENDAR: dict[Unit, tuple[int, int]] = {
+    unit: (int(first), int(last))
+    for unit in SIZES
+    for first, last in [number(unit, np.array([EARLIEST, LATEST]))]
+}

@@ -8,6 +8,7 @@ summer time has no single meaning, so other offsets are refused instead of guess
 import re
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -45,6 +46,7 @@ class Timestamp:
     zone: Zone = ""
 
 
+@lru_cache(maxsize=4096)  # the series of a request, and of a day, often start together
 def read_timestamp(text: str) -> Timestamp:
     """Read an ISO 8601 date or date-time; a date is its midnight.
 

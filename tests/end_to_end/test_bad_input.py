@@ -115,6 +115,42 @@ def test_a_wrong_request_is_refused_with_its_reason(http: httpx.Client, case: st
     assert answer.headers["content-type"] == "application/json"
 
 
+LONG = "x" * 1_000_000
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        request(model=LONG),
+        request(model=f"{LONG}@"),
+        request(**{LONG: 1}),
+        json.dumps(request())[:-1] + f', "horizon": {"1" * 4000}}}',
+        one_series(start=LONG),
+        one_series(freq=LONG),
+    ],
+    ids=["model", "malformed model", "field", "horizon", "start", "freq"],
+)
+def test_an_error_quotes_what_came_and_does_not_send_it_back(
+    http: httpx.Client, body: object
+) -> None:
+    answer = ask(http, body)
+    assert answer.status_code in (400, 404, 422)
+    assert len(answer.content) < 1500
+
+
+def test_a_million_mistakes_are_one_error(http: httpx.Client) -> None:
+    answer = ask(http, request(**{str(k): 0 for k in range(1_000_000)}))
+    assert answer.status_code == 400
+    assert answer.json()["error"]["message"] == "the body is wrong in 1000000 places; see /docs"
+
+
+def test_a_level_that_is_no_number_is_not_taken_for_a_missing_value(http: httpx.Client) -> None:
+    raw = json.dumps(request())[:-1] + ', "quantile_levels": [NaN]}'
+    error = ask(http, raw).json()["error"]
+    assert error["field"] == "quantile_levels[0]"
+    assert "null" not in error["message"]
+
+
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [
@@ -175,6 +211,12 @@ def test_a_body_over_the_limit_is_refused_whether_announced_or_not(
             assert answer.json()["error"]["type"] == "too_large"
             assert "5000" in answer.json()["error"]["message"]
         assert ask(http, request()).status_code == 200
+
+
+def test_too_many_series_are_refused_before_they_are_read(server: ServerProcess) -> None:
+    many = [GOOD | {"item_id": str(k), "start": "never"} for k in range(9)]
+    with serving(server.models, max_queue_rows=8) as limited, client(limited) as http:
+        assert ask(http, request(series=many)).status_code == 413
 
 
 def test_more_series_than_the_queue_can_ever_hold_are_refused(server: ServerProcess) -> None:

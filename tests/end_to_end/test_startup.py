@@ -245,11 +245,32 @@ def test_a_killed_worker_is_replaced_and_nothing_counted_is_forgotten() -> None:
     assert not workers(server)
 
 
-def test_ctrl_c_ends_the_service_without_a_traceback() -> None:
-    with serving(ARTIFACTS) as server:
-        server.process.send_signal(signal.SIGINT)
-        server.wait()
-        assert "Traceback" not in server.log
+@pytest.mark.parametrize("count", ["1", "2"])
+def test_another_programs_folder_of_metrics_is_left_alone(
+    count: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path / "nowhere"))
+    with serving(ARTIFACTS, "--workers", count) as server:
+        with patient(server) as http:
+            assert http.get("/metrics").status_code == 200
+        server.terminate()
+        assert server.wait() == 0
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_mistake_of_ours_is_logged_once_and_counted_as_500(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = "import service.forecaster\nservice.forecaster.place = None\n"
+    (tmp_path / "sitecustomize.py").write_text(code)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with serving(ARTIFACTS) as server, client(server) as http:
+        answer = http.post("/v1/forecast", json=REQUEST)
+        assert answer.status_code == 500
+        assert answer.json()["error"]["type"] == "internal"
+        assert counted(http, 'gatecast_requests_total{route="/v1/forecast",status="500"}') == 1
+        assert server.log.count("Traceback") == 1
+        assert "NoneType" in server.log
 
 
 def test_models_are_listed_with_their_versions_and_what_is_damaged(tmp_path: Path) -> None:
