@@ -117,8 +117,9 @@ def _serve_with_uvicorn(settings: Settings) -> None:
         server_header=False,
         timeout_graceful_shutdown=settings.shutdown_timeout_s,
     )
-    # uvicorn raises the signal again once it has shut down; a clean end is exit code 0.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    for leave in (signal.SIGTERM, signal.SIGINT):
+        # uvicorn raises the signal again once it has shut down; a clean end is exit code 0.
+        signal.signal(leave, lambda *_: sys.exit(0))
     os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)  # another program's counts, if at all
     if settings.workers == 1:
         server = uvicorn.Server(config)

@@ -27,7 +27,9 @@ def _check_name(_ctx: click.Context, _param: click.Parameter, name: str | None) 
 
 
 OUTPUT_HELP = "Where to write the forecasts; .csv or .parquet."
-BUDGET_HELP = "Time to train for, such as 90s, 10m or 1h; more is better. Default: 1000 steps."
+BUDGET_HELP = (
+    "Time to train for, such as 90s, 10m or 1h; more is better. Default: at most 1000 steps."
+)
 
 
 def _read_budget(_ctx: click.Context, _param: click.Parameter, text: str | None) -> float | None:
@@ -83,7 +85,7 @@ def train(
         network_config = NetworkConfig.for_panel(panel, Origins(horizon))
         click.echo(_summary(panel, network_config))
         started = time.monotonic()
-        with Progress(None if budget else fit_config.steps) as progress:
+        with Progress(100, "%") as progress:
             folder = run(
                 panel,
                 network_config,
@@ -91,7 +93,7 @@ def train(
                 name,
                 models,
                 resume=resume,
-                progress=progress.step,
+                progress=progress.share,
                 say=progress.say,
             )
     except (InvalidTable, CannotResume, Diverged) as error:
@@ -159,14 +161,14 @@ def backtest(
         fit_config = FitConfig(seed=seed).with_budget(budget)
         network_config = NetworkConfig.for_panel(panel, origins)
         click.echo(_summary(panel, network_config))
-        with Progress(None if budget else fit_config.steps) as progress:
+        with Progress(100, "%") as progress:
             judged, curve = rolling(
                 panel,
                 origins,
                 seasonality or panel.frequency.seasonality,
                 network_config,
                 fit_config,
-                progress.step,
+                progress.share,
                 baseline_limit,
             )
         if output:
@@ -207,7 +209,7 @@ def forecast(model: str, table: Path, output: Path, models: Path) -> None:
     try:
         live = open_version(models, name, version, "cpu")
         panel = data.load(table, live.metadata.signature.freq)
-        with Progress(len(panel.series), "series") as progress:
+        with Progress(len(panel.series), " series") as progress:
             frame = run(live, panel, progress.advance)
         write(frame, output)
     except (data.InvalidTable, InvalidArtifact, ServiceError, OSError) as error:

@@ -79,7 +79,7 @@ def fit(
     checkpoint: Path,
     identity: str,
     resume: bool = False,
-    progress: Callable[[int, float], None] = lambda _step, _loss: None,
+    progress: Callable[[float, float], None] = lambda _share, _loss: None,
 ) -> LossCurve:
     """Fit the network in place, from its present weights; the best ones are in it afterwards.
 
@@ -87,7 +87,7 @@ def fit(
         checkpoint: file that holds the state of an unfinished fit; removed at the end.
         identity: what is trained on what; a checkpoint of another identity is refused.
         resume: continue from the checkpoint.
-        progress: called after every step with its number and loss.
+        progress: called after every step with the share of the schedule that is over, and the loss.
 
     Raises:
         Diverged: a loss that is not finite.
@@ -113,7 +113,7 @@ def fit(
                 recent.clear()
                 state.finished = share >= 1 or share >= state.best_share + config.patience
                 _save(checkpoint, identity, network, optimiser, state)
-            progress(state.step, loss)
+            progress(share, loss)
     network.load_state_dict(state.best)
     checkpoint.unlink(missing_ok=True)
     steps, losses, validations = zip(*state.curve, strict=True)

@@ -24,6 +24,7 @@ from training.gru import GRULayer
 # A series whose steps never change has no scale of its own; one ten-thousandth of its magnitude
 # keeps its forecast finite and its interval tight.
 SMALLEST_SCALE = 1e-4
+OTHERS = 3  # what the base may move towards: last value, mean of the seasons, mean of the context
 FEATURES = 4  # value, seasonal change, and whether each of the two is known
 
 
@@ -35,6 +36,14 @@ class Scaled(NamedTuple):
     last: Tensor  # [B, 1] the newest observed value, 0 when there is none
     magnitude: Tensor  # [B, 1] largest absolute value, data units; 0 for an all-zero series
     scale: Tensor  # [B, 1] typical seasonal change, in units of magnitude
+
+
+class Base(NamedTuple):
+    """What a forecast starts from, in units of magnitude."""
+
+    seasonal: Tensor  # [B, H] the seasonal-naive forecast
+    others: Tensor  # [B, H, 3] last value, mean over the newest seasons, mean of the context
+    change: Tensor  # [B, H] asinh of the newest seasonal change in units of scale, 0 if unknown
 
 
 class GRUForecaster(nn.Module):
@@ -61,10 +70,12 @@ class GRUForecaster(nn.Module):
             quantiles [B, H, Q] in data units, non-decreasing along Q.
         """
         scaled = self.rescale(context, lengths)
-        base, base_change = self.seasonal_base(scaled, lengths)  # [B, H] each
+        base = self.base(scaled, lengths)
         state = self.encode(self.features(scaled), lengths)  # [B, N]
-        residual: Tensor = self.head(state, base_change)  # [B, H, Q]
-        quantiles = base.unsqueeze(-1) + residual * scaled.scale.unsqueeze(-1)
+        residual, gates = self.head(state, base.change)  # [B, H, Q], [B, H, 3]
+        moves = gates * (base.others - base.seasonal.unsqueeze(-1))
+        start = base.seasonal + moves.sum(-1)  # [B, H]
+        quantiles: Tensor = start.unsqueeze(-1) + residual * scaled.scale.unsqueeze(-1)
         return quantiles * scaled.magnitude.unsqueeze(-1)
 
     def rescale(self, context: Tensor, lengths: Tensor) -> Scaled:
@@ -89,15 +100,11 @@ class GRUForecaster(nn.Module):
         )
         return Scaled(values, change, last, magnitude, scale.clamp(min=SMALLEST_SCALE))
 
-    def seasonal_base(self, scaled: Scaled, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """The seasonal-naive forecast (last value for seasonality 1) and the change it repeats.
+    def base(self, scaled: Scaled, lengths: Tensor) -> Base:
+        """The seasonal-naive forecast (last value for seasonality 1), and what else could serve.
 
         A missing value is replaced by the one a season earlier, `base_seasons` deep, then by the
         last observed value.
-
-        Returns:
-            base [B, H] in units of magnitude; base_change [B, H], the seasonal change that led to
-            the newest season in units of scale, squashed by asinh, 0 where unknown.
         """
         config = self.config
         step = torch.arange(config.horizon, device=lengths.device) % config.seasonality  # [H]
@@ -106,11 +113,16 @@ class GRUForecaster(nn.Module):
             self._seasons_earlier(scaled.values, future, back)
             for back in range(1, config.base_seasons + 1)
         ]
-        base = scaled.last
+        seasonal = scaled.last
         for values in reversed(earlier):
-            base = torch.where(torch.isnan(values), base, values)
-        base_change = torch.asinh((earlier[0] - earlier[1]) / scaled.scale)
-        return base, _known_or_zero(base_change)
+            seasonal = torch.where(torch.isnan(values), seasonal, values)
+        seasons = torch.stack(earlier, -1)  # [B, H, base_seasons]
+        unknown = torch.isnan(seasons).all(-1)
+        mean = torch.where(unknown, scaled.last, _mean_known(seasons).squeeze(-1))
+        level = _mean_known(scaled.values)
+        others = torch.stack([part.expand_as(mean) for part in (scaled.last, mean, level)], -1)
+        change = torch.asinh((earlier[0] - earlier[1]) / scaled.scale)
+        return Base(seasonal, others, _known_or_zero(change))
 
     def features(self, scaled: Scaled) -> Tensor:
         """What the recurrence sees at each step: [B, C, F].
@@ -156,7 +168,7 @@ class GRUForecaster(nn.Module):
 
 
 class QuantileHead(nn.Module):
-    """A centre per horizon step and positive gaps around it, so that levels cannot cross."""
+    """Gates on the base, a centre per step, and positive gaps, so that levels cannot cross."""
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
@@ -165,19 +177,27 @@ class QuantileHead(nn.Module):
         self.centre = min(range(self.levels), key=lambda k: abs(config.quantile_levels[k] - 0.5))
         self.hidden = nn.Linear(config.hidden + config.horizon, config.hidden)
         self.dropout = nn.Dropout(config.dropout)
+        self.gates = nn.Linear(config.hidden, config.horizon * OTHERS)
         self.out = nn.Linear(config.hidden, config.horizon * self.levels)
-        nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.out.bias)  # an untrained network is the seasonal-naive forecast
+        for layer in (self.gates, self.out):  # untrained, it is the seasonal-naive forecast
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
 
-    def forward(self, state: Tensor, base_change: Tensor) -> Tensor:
-        """[B, N], [B, H] -> residual quantiles [B, H, Q] in units of scale, sorted along Q."""
-        hidden = torch.tanh(self.hidden(torch.cat([state, base_change], -1)))
-        raw = self.out(self.dropout(hidden)).view(-1, self.horizon, self.levels)
+    def forward(self, state: Tensor, base_change: Tensor) -> tuple[Tensor, Tensor]:
+        """State [B, N] and the base's change [B, H] -> what to add to the base and how to move it.
+
+        Returns:
+            residual quantiles [B, H, Q] in units of scale, sorted along Q; gates [B, H, 3], how far
+            to go from the seasonal base towards each of the others.
+        """
+        hidden = self.dropout(torch.tanh(self.hidden(torch.cat([state, base_change], -1))))
+        gates = self.gates(hidden).view(-1, self.horizon, OTHERS)
+        raw = self.out(hidden).view(-1, self.horizon, self.levels)
         centre = raw[..., self.centre : self.centre + 1]
         gaps = _positive(raw) / self.levels
         below = gaps[..., : self.centre].flip(-1).cumsum(-1).flip(-1)
         above = gaps[..., self.centre + 1 :].cumsum(-1)
-        return torch.cat([centre - below, centre, centre + above], -1)
+        return torch.cat([centre - below, centre, centre + above], -1), gates
 
 
 def _positive(x: Tensor) -> Tensor:

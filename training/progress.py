@@ -9,9 +9,8 @@ from tqdm import tqdm
 class Progress:
     """A tqdm bar that lets other text pass above it."""
 
-    def __init__(self, total: int | None, unit: str = "step") -> None:
-
-        self._bar = tqdm(total=total, unit=unit, unit_scale=unit == "series")
+    def __init__(self, total: int, unit: str) -> None:
+        self._bar = tqdm(total=total, unit=unit)
 
     def __enter__(self) -> Self:
         return self
@@ -19,17 +18,16 @@ class Progress:
     def __exit__(self, *_: object) -> None:
         self._bar.close()
 
-    def step(self, number: int, loss: float) -> None:
-        """Optimiser step `number` is done."""
-        self._bar.update(number - self._bar.n)
-        if number % 10 == 0:
-            self._bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
-
     def advance(self, done: int) -> None:
         """So many more are done."""
         self._bar.update(done)
 
+    def share(self, share: float, loss: float) -> None:
+        """A share of the whole is done, with this loss at the moment."""
+        self._bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
+        self._bar.update(int(share * self._bar.total) - self._bar.n)
+
     def say(self, text: str) -> None:
-        """Print above the bar; the fit is over when it first speaks."""
+        """Print; whoever first speaks has done with the bar."""
         self._bar.close()
         click.echo(text)

@@ -26,7 +26,7 @@ def rolling(
     seasonality: int,
     network_config: NetworkConfig,
     fit_config: FitConfig,
-    progress: Callable[[int, float], None] = lambda _step, _loss: None,
+    progress: Callable[[float, float], None] = lambda _share, _loss: None,
     baseline_limit_s: float = float("inf"),
 ) -> tuple[Backtest, LossCurve]:
     """Fit before the first cutoff, forecast and score every window.

@@ -47,13 +47,13 @@ def train(
     models: Path,
     *,
     resume: bool = False,
-    progress: Callable[[int, float], None] = lambda _step, _loss: None,
+    progress: Callable[[float, float], None] = lambda _share, _loss: None,
     say: Callable[[str], None] = print,
 ) -> Path:
     """Train, judge and publish one version; returns its folder.
 
     Args:
-        progress: called after every optimiser step with its number and loss.
+        progress: called after every step with the share of the schedule that is over, and the loss.
         say: receives the backtest table, the verdict and the parity table.
 
     Raises:
@@ -100,7 +100,7 @@ def fit_panel(
     checkpoint: Path,
     *,
     resume: bool = False,
-    progress: Callable[[int, float], None] = lambda _step, _loss: None,
+    progress: Callable[[float, float], None] = lambda _share, _loss: None,
 ) -> tuple[GRUForecaster, LossCurve]:
     """Fit a network on what lies before the first cutoff of every series.
 
@@ -115,7 +115,7 @@ def fit_panel(
         network,
         training,
         validation,
-        fit_config,
+        fit_config if validation else fit_config.without_judge(),
         checkpoint=checkpoint,
         identity=_identity(panel, origins, network_config, fit_config),
         resume=resume,

@@ -1,7 +1,7 @@
 """Panel -> (context, horizon) windows. Splits by time: nothing after a cutoff enters an input.
 
-The newest steps of every series are the test and appear in no window here. The horizon before them
-is the validation window where the panel can spare it; all earlier cutoffs are training.
+The newest steps of every series are the test and appear in no window here. A few horizons before
+them are for validation where the panel can spare them; all earlier cutoffs are training.
 The panel stays one flat tensor and windows are gathered from it, so a million windows cost no more
 memory than the data.
 
@@ -23,6 +23,7 @@ from training.origins import Origins
 # With fewer validation windows their loss is noise: on the airline series alone, stopping early by
 # its one window gave 0.88 of seasonal naive's error for 1959 where the whole schedule gave 0.33.
 FEWEST_JUDGES = 32
+MOST_SPARED = 0.25  # share of the shortest history that may be kept from training for validation
 
 
 @dataclass(frozen=True)
@@ -36,12 +37,13 @@ class Batch:
 
 @dataclass(frozen=True)
 class Windows:
-    """Every window whose cutoff lies in first..last of its series."""
+    """Windows at every `stride`-th cutoff from a first one to a last one of each series."""
 
     values: Tensor  # all series one after another, float32
     starts: Tensor  # [N] where each series begins in `values`
     first: Tensor  # [N] first cutoff, steps from the start of the series
     ends: Tensor  # [N] cumulative number of windows, so window k belongs to the first end > k
+    stride: int  # steps between cutoffs
     context_length: int
     horizon: int
 
@@ -52,7 +54,7 @@ class Windows:
         """The windows of these numbers, 0 <= index < len(self)."""
         series = torch.searchsorted(self.ends, index, right=True)
         before = torch.where(series > 0, self.ends[series - 1], 0)
-        cutoff = self.first[series] + index - before  # [B]
+        cutoff = self.first[series] + (index - before) * self.stride  # [B]
         lengths = cutoff.clamp(max=self.context_length)
         origin = self.starts[series] + cutoff  # [B] position of the first target step
         step = torch.arange(self.context_length)
@@ -68,7 +70,9 @@ class Windows:
 
 
 def split(panel: Panel, config: NetworkConfig, origins: Origins) -> tuple[Windows, Windows | None]:
-    """Training windows, and one validation window per series (None where it cannot be spared).
+    """Training windows, and validation windows (None where the panel cannot spare enough).
+
+    Validation windows lie a horizon apart, as many per series as make `FEWEST_JUDGES` in total.
 
     Raises:
         InvalidTable: a series too short for one training window before its test.
@@ -86,15 +90,15 @@ def split(panel: Panel, config: NetworkConfig, origins: Origins) -> tuple[Window
         )
     values, starts = _flat(panel)
     known = lengths - origins.test_steps
-    long_enough = known.min() >= 2 * (horizon + config.seasonality)
-    spare = long_enough and len(lengths) >= FEWEST_JUDGES
-    end = known - horizon if spare else known  # training targets end here
+    spared = -(-FEWEST_JUDGES // len(lengths)) * horizon  # steps of each series
+    judged = spared <= MOST_SPARED * known.min()
+    end = known - spared if judged else known  # training targets end here
     last = end - horizon
     first = np.minimum(config.seasonality + 1, last)
-    training = _windows(values, starts, first, last, config)
-    if not spare:
+    training = _windows(values, starts, first, last, 1, config)
+    if not judged:
         return training, None
-    return training, _windows(values, starts, end, end, config)
+    return training, _windows(values, starts, end, known - horizon, horizon, config)
 
 
 def _flat(panel: Panel) -> tuple[Tensor, np.ndarray[tuple[int], np.dtype[np.int64]]]:
@@ -109,13 +113,15 @@ def _windows(
     starts: np.ndarray[tuple[int], np.dtype[np.int64]],
     first: np.ndarray[tuple[int], np.dtype[np.int64]],
     last: np.ndarray[tuple[int], np.dtype[np.int64]],
+    stride: int,
     config: NetworkConfig,
 ) -> Windows:
     return Windows(
         values=values,
         starts=torch.from_numpy(starts),
         first=torch.from_numpy(first.astype(np.int64)),
-        ends=torch.from_numpy(np.cumsum(last - first + 1)),
+        ends=torch.from_numpy(np.cumsum((last - first) // stride + 1)),
+        stride=stride,
         context_length=config.context_length,
         horizon=config.horizon,
     )

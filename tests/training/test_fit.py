@@ -58,8 +58,8 @@ def run(
     torch.manual_seed(config.seed)
     network = GRUForecaster(CONFIG)
 
-    def progress(step: int, _loss: float) -> None:
-        if step == stop_at:
+    def progress(share: float, _loss: float) -> None:
+        if stop_at is not None and share >= stop_at / config.steps:
             raise Interrupted
 
     curve = fit(

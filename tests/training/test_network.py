@@ -30,6 +30,7 @@ def make(config: NetworkConfig, seed: int = 0) -> GRUForecaster:
     network = GRUForecaster(config).eval()
     torch.nn.init.normal_(network.head.out.weight, std=0.5)
     torch.nn.init.normal_(network.head.out.bias, std=0.5)
+    torch.nn.init.normal_(network.head.gates.weight, std=0.5)
     return network
 
 

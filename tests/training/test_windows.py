@@ -106,3 +106,18 @@ def test_cutoffs_end_a_horizon_before_the_end_and_the_test_begins_at_the_first()
 def test_no_window_reaches_beyond_the_first_cutoff_of_a_longer_test() -> None:
     training, _ = windows.split(panel(30), CONFIG, Origins(3, windows=4))
     assert training.all().target.max() == 1000 + 30 - 12 - 1
+
+
+def test_a_long_series_alone_spares_as_many_validation_windows_as_many_series_would() -> None:
+    training, validation = windows.split(panel(600), CONFIG, ORIGINS)
+    assert validation is not None
+    assert len(validation) == windows.FEWEST_JUDGES
+    judged = validation.all().target[:, 0].tolist()
+    assert judged == [1000 + 597 - 3 * back for back in range(windows.FEWEST_JUDGES, 0, -1)]
+    assert training.all().target.max() < judged[0]
+
+
+def test_no_more_than_a_share_of_a_history_is_spared() -> None:
+    short = round(3 * windows.FEWEST_JUDGES / windows.MOST_SPARED)
+    assert windows.split(panel(short + 3), CONFIG, ORIGINS)[1] is not None
+    assert windows.split(panel(short + 2), CONFIG, ORIGINS)[1] is None
