@@ -115,7 +115,7 @@ def fit_panel(
         network,
         training,
         validation,
-        fit_config if validation else fit_config.without_judge(),
+        fit_config.for_windows(len(training), judged=validation is not None),
         checkpoint=checkpoint,
         identity=_identity(panel, origins, network_config, fit_config),
         resume=resume,

@@ -196,3 +196,13 @@ def test_the_pinball_loss_is_that_of_a_float64_loop() -> None:
     ]
     tensors = (torch.from_numpy(array) for array in (quantiles, target, unit, levels))
     assert pinball_loss(*tensors).item() == pytest.approx(np.mean(losses))
+
+
+def test_few_windows_without_a_judge_get_a_short_and_gentle_schedule() -> None:
+    config = FitConfig()
+    assert config.for_windows(10, judged=True) == config
+    assert config.for_windows(100_000, judged=False) == config
+    gentle = config.with_budget(600).for_windows(10, judged=False)
+    assert gentle.steps == 500
+    assert gentle.learning_rate < config.learning_rate
+    assert config.with_budget(600).steps > 100_000
