@@ -12,45 +12,17 @@ import click
 
 from service.contract.metadata import NAME_PATTERN
 from training.extras import needs
+from training.options import Duration, ModelName, Table, models_option, source_options
 
 if TYPE_CHECKING:
     from training.config import NetworkConfig
     from training.data import Panel
 
 
-def _check_name(_ctx: click.Context, _param: click.Parameter, name: str | None) -> str | None:
-    if name is not None and not re.match(NAME_PATTERN, name):
-        raise click.BadParameter(
-            f"{name!r} is not a model name: letters, digits, _ and -, at most 64"
-        )
-    return name
-
-
-OUTPUT_HELP = "Where to write the forecasts; .csv or .parquet."
-BUDGET_HELP = (
-    "Time to train for, such as 90s, 10m or 1h; more is better. Default: at most 1000 steps."
-)
-
-
-def _read_budget(_ctx: click.Context, _param: click.Parameter, text: str | None) -> float | None:
-    if text is None:
-        return None
-    matched = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text)
-    if matched is None or not float(matched[1]):
-        raise click.BadParameter(f"{text!r} is not a time; write 90s, 10m or 1h")
-    return float(matched[1]) * {"s": 1, "m": 60, "h": 3600}[matched[2]]
-
-
 @click.command()
-@click.argument("source")
-@click.option("--horizon", type=click.IntRange(1), help="Steps to forecast. Needed for a file.")
-@click.option("--freq", help="pandas offset alias of the series, such as MS or 15min; inferred.")
-@click.option("--name", callback=_check_name, help="Name of the model; default: SOURCE's own.")
-@click.option(
-    "--models", type=click.Path(path_type=Path), default=Path("models"), help="Folder of models."
-)
-@click.option("--seed", type=click.IntRange(0), default=0, help="Same seed, same weights.")
-@click.option("--budget", callback=_read_budget, help=BUDGET_HELP)
+@source_options
+@click.option("--name", type=ModelName(), help="Name of the model; default: SOURCE's own.")
+@models_option
 @click.option("--resume", is_flag=True, help="Continue an interrupted training.")
 @needs("cpu", "train")
 def train(
@@ -108,23 +80,19 @@ def train(
 
 
 @click.command()
-@click.argument("source")
-@click.option("--horizon", type=click.IntRange(1), help="Steps to forecast. Needed for a file.")
+@source_options
 @click.option("--windows", type=click.IntRange(1), default=1, help="Cutoffs of each series.")
 @click.option("--step", type=click.IntRange(1), help="Steps between cutoffs; default: the horizon.")
 @click.option(
     "--seasonality", type=click.IntRange(1), help="Season of MASE and the baselines; from freq."
 )
-@click.option("--freq", help="pandas offset alias of the series, such as MS or 15min; inferred.")
-@click.option("--seed", type=click.IntRange(0), default=0, help="Same seed, same weights.")
-@click.option("--budget", callback=_read_budget, help=BUDGET_HELP)
 @click.option(
     "--baseline-limit",
-    callback=_read_budget,
+    type=Duration(),
     default="2m",
     help="A baseline that takes longer is left out, and the table says so.",
 )
-@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help=OUTPUT_HELP)
+@click.option("--output", type=Table(), help="Where to write the forecasts.")
 @click.option("--report", type=click.Path(path_type=Path, file_okay=False), help="Pictures.")
 @needs("cpu", "train")
 def backtest(
@@ -153,8 +121,6 @@ def backtest(
     from training.report import write as draw
     from training.rolling import frame, rolling
 
-    if output:
-        _check_suffix(output)
     try:
         panel, horizon = _open_source(source, horizon, freq)
         origins = Origins(horizon, windows, step or 0)
@@ -184,15 +150,8 @@ def backtest(
 @click.command()
 @click.argument("model")
 @click.argument("table", type=click.Path(path_type=Path))
-@click.option(
-    "--output",
-    type=click.Path(path_type=Path, dir_okay=False),
-    required=True,
-    help=OUTPUT_HELP,
-)
-@click.option(
-    "--models", type=click.Path(path_type=Path), default=Path("models"), help="Folder of models."
-)
+@click.option("--output", type=Table(), required=True, help="Where to write the forecasts.")
+@models_option
 @needs("cpu", "tables")
 def forecast(model: str, table: Path, output: Path, models: Path) -> None:
     """Forecast every series of TABLE with MODEL (name or name@version), without a server."""
@@ -204,7 +163,6 @@ def forecast(model: str, table: Path, output: Path, models: Path) -> None:
     from training.forecast import write
     from training.progress import Progress
 
-    _check_suffix(output)
     name, version = _find_version(models, model)
     try:
         live = open_version(models, name, version, "cpu")
@@ -229,11 +187,6 @@ def _open_source(source: str, horizon: int | None, freq: str | None) -> "tuple[P
             f"(worked examples that know theirs: {', '.join(recipes.RECIPES)})"
         )
     return data.load(Path(source), freq), horizon
-
-
-def _check_suffix(output: Path) -> None:
-    if output.suffix not in (".csv", ".parquet"):
-        raise click.UsageError(f"--output {output} must end in .csv or .parquet")
 
 
 def _name_of(source: str) -> str:

@@ -46,9 +46,8 @@ def frame(actual: Array, fan: Array) -> pl.DataFrame:
     rows, steps = np.nonzero(~np.isnan(actual))
     made = {f"q{k}": fan[rows, steps, k] for k in range(len(LEVELS))}
     interval = {"q-lo-80": made["q0"], "q-hi-80": made["q8"]}
-    return pl.DataFrame(
-        {"unique_id": rows, "ds": steps, "y": actual[rows, steps]} | made | interval
-    )
+    points = {"unique_id": rows, "ds": steps, "y": actual[rows, steps]}
+    return pl.DataFrame(points | made | interval)
 
 
 def train_frame(histories: Array) -> pl.DataFrame:
@@ -297,6 +296,5 @@ def test_the_table_names_the_interval_that_was_scored() -> None:
     def outer(histories: Sequence[Array]) -> Array:
         return last_value(histories)[..., :3]
 
-    assert (
-        "coverage 90 %" in backtest(panel(*RISING), Origins(3), 2, (0.05, 0.5, 0.95), outer).table()
-    )
+    found = backtest(panel(*RISING), Origins(3), 2, (0.05, 0.5, 0.95), outer)
+    assert "coverage 90 %" in found.table()

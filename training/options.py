@@ -1,0 +1,73 @@
+"""What the commands of training take from the command line, each said once."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from service.contract.metadata import NAME_PATTERN
+
+
+class ModelName(click.ParamType):  # type: ignore[type-arg]  # generic in the newest click only
+    """A name that may become a folder of models."""
+
+    name = "name"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The name itself, or a usage error."""
+        if not re.match(NAME_PATTERN, value):
+            self.fail(f"{value!r} is not a model name: letters, digits, _ and -, at most 64")
+        return value
+
+
+class Duration(click.ParamType):  # type: ignore[type-arg]  # generic in the newest click only
+    """A time such as 90s, 10m or 1h, in seconds."""
+
+    name = "time"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Seconds, or a usage error."""
+        matched = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", str(value))
+        if matched is None or not float(matched[1]):
+            self.fail(f"{value!r} is not a time; write 90s, 10m or 1h")
+        return float(matched[1]) * {"s": 1, "m": 60, "h": 3600}[matched[2]]
+
+
+class Table(click.ParamType):  # type: ignore[type-arg]  # generic in the newest click only
+    """A file to write, CSV or Parquet by its suffix."""
+
+    name = "file"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """The path, or a usage error."""
+        path = Path(value)
+        if path.suffix not in (".csv", ".parquet"):
+            self.fail(f"{value} must end in .csv or .parquet")
+        return path
+
+
+_SOURCE = (
+    click.argument("source"),
+    click.option("--horizon", type=click.IntRange(1), help="Steps to forecast. Needed for a file."),
+    click.option("--freq", help="pandas offset alias of the series, MS or 15min say; inferred."),
+    click.option("--seed", type=click.IntRange(0), default=0, help="Same seed, same weights."),
+    click.option(
+        "--budget", type=Duration(), help="Time to train for, 90s or 10m say; else 1000 steps."
+    ),
+)
+
+
+def source_options(command: Callable[..., None]) -> Callable[..., None]:
+    """SOURCE, and how to read it and train on it."""
+    for option in reversed(_SOURCE):
+        command = option(command)
+    return command
+
+
+models_option = click.option(
+    "--models", type=click.Path(path_type=Path), default=Path("models"), help="Folder of models."
+)
