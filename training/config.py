@@ -47,7 +47,7 @@ class NetworkConfig:
         if shorter_than_a_day and 7 * seasonality <= LONGEST_WEEK:
             wanted = max(wanted, 7 * seasonality)
         context_length = min(wanted, LONGEST_CONTEXT, history)
-        patch = max(1, context_length // 96)  # at most about 96 recurrent steps
+        patch = max(1, context_length // 96)  # fewer than 192 recurrent steps
         return cls(horizon, seasonality, context_length, patch=patch)
 
 

@@ -84,7 +84,7 @@ def fit(
     """Fit the network in place, from its present weights; the best ones are in it afterwards.
 
     Args:
-        checkpoint: file that holds the state of an unfinished fit; removed at the end.
+        checkpoint: file that holds the state, also of a finished fit; the caller removes it.
         identity: what is trained on what; a checkpoint of another identity is refused.
         resume: continue from the checkpoint.
         progress: called after every step with the share of the schedule that is over, and the loss.
@@ -115,7 +115,6 @@ def fit(
                 _save(checkpoint, identity, network, optimiser, state)
             progress(share, loss)
     network.load_state_dict(state.best)
-    checkpoint.unlink(missing_ok=True)
     steps, losses, validations = zip(*state.curve, strict=True)
     return LossCurve(steps, losses, validations if validation else (), state.best_step)
 

@@ -36,6 +36,7 @@ from training.fit import LossCurve, fit
 from training.network import GRUForecaster
 from training.origins import Origins
 
+BASELINE_LIMIT_S = 120.0  # for each baseline; on a large panel they take longer than the fit
 LIBRARIES = ("torch", "onnx", "onnxscript", "onnxruntime", "numpy", "statsforecast")
 
 
@@ -68,7 +69,12 @@ def train(
         panel, origins, config, fit_config, checkpoint, resume=resume, progress=progress
     )
     table = backtest(
-        panel, origins, config.seasonality, config.quantile_levels, partial(forecast, network)
+        panel,
+        origins,
+        config.seasonality,
+        config.quantile_levels,
+        partial(forecast, network),
+        BASELINE_LIMIT_S,
     )
     say(table.table())
     say(table.verdict())
@@ -89,7 +95,9 @@ def train(
         artifact.write_metadata(folder, metadata.model_copy(update={"parity": parities}))
         report.write(folder / artifact.REPORT, curve, table)
 
-    return export.publish(models, name, write)
+    published = export.publish(models, name, write)
+    checkpoint.unlink(missing_ok=True)
+    return published
 
 
 def fit_panel(

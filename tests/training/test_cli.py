@@ -116,6 +116,7 @@ def test_a_training_killed_in_the_middle_continues_to_the_same_model(
     assert done.returncode == 0, done.stderr
     one = (trained[0] / "sales/1/model.onnx").read_bytes()
     assert (tmp_path / "models/sales/1/model.onnx").read_bytes() == one
+    assert not list((tmp_path / "models/.checkpoints").iterdir())
 
 
 @pytest.mark.parametrize(

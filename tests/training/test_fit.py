@@ -100,7 +100,13 @@ def test_an_interrupted_fit_continues_to_the_same_bits(
     resumed, resumed_curve = run(tmp_path, data=data, resume=True)
     assert_same(whole, resumed)
     assert curve == resumed_curve
-    assert not (tmp_path / "fit.pt").exists()
+
+
+def test_a_finished_fit_resumes_to_its_own_end(tmp_path: Path) -> None:
+    whole, curve = run(tmp_path)
+    again, same = run(tmp_path, resume=True)
+    assert_same(whole, again)
+    assert curve == same
 
 
 def test_a_checkpoint_cut_off_by_a_kill_leaves_the_previous_one(
