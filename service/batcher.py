@@ -137,11 +137,14 @@ class Batcher:
         self._waiting.setdefault(entry.key, deque()).append(entry)
 
     def _drop(self, job: "_Job") -> None:
-        """Forget the rows of a job that no lane has taken."""
+        """Forget the rows of a job that no lane has taken; most jobs have none and need no lock."""
+        waiting = [entry for entry in job.entries if entry.taken < entry.rows]
+        if not waiting:
+            return
         with self._changed:
-            for entry in job.entries:
+            for entry in waiting:
                 queue = self._waiting.get(entry.key)
-                if entry.taken < entry.rows and queue and entry in queue:
+                if queue and entry in queue:
                     queue.remove(entry)
                     self._waiting_rows -= entry.rows - entry.taken
 

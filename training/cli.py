@@ -3,14 +3,13 @@
 Without the extra that a command needs, it says in one line how to get it.
 """
 
-import re
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from service.contract.metadata import NAME_PATTERN
+from service.contract.layout import is_name
 from training.extras import needs
 from training.options import Duration, ModelName, Table, models_option, source_options
 
@@ -191,7 +190,7 @@ def _open_source(source: str, horizon: int | None, freq: str | None) -> "tuple[P
 
 def _name_of(source: str) -> str:
     name = Path(source).stem
-    if not re.match(NAME_PATTERN, name):
+    if not is_name(name):
         raise click.UsageError(f"{name!r} is not a model name; give one with --name")
     return name
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from service.contract.metadata import NAME_PATTERN
+from service.contract.layout import is_name
 
 
 class ModelName(click.ParamType):  # type: ignore[type-arg]  # generic in the newest click only
@@ -17,7 +17,7 @@ class ModelName(click.ParamType):  # type: ignore[type-arg]  # generic in the ne
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """The name itself, or a usage error."""
-        if not re.match(NAME_PATTERN, value):
+        if not is_name(value):
             self.fail(f"{value!r} is not a model name: letters, digits, _ and -, at most 64")
         return value
 

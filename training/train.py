@@ -22,7 +22,6 @@ from service.contract.metadata import (
     ForecastSignature,
     Metadata,
     ModelFile,
-    Parity,
     Scores,
     Training,
 )
@@ -84,9 +83,7 @@ def train(
         histories = list(table.histories)
         golden = parity.golden(network, histories)
         artifact.write_golden(folder, golden)
-        metadata = _metadata(
-            name, version, network, panel, fit_config, curve, table, model_file, {}
-        )
+        metadata = _metadata(name, version, network, panel, fit_config, curve, table, model_file)
         model = (folder / artifact.MODEL).read_bytes()
         runtime = Runtime(Artifact(folder, metadata, model, golden))
         proven = parity.check(network, runtime, histories)
@@ -158,8 +155,8 @@ def _metadata(
     curve: LossCurve,
     table: Backtest,
     model_file: ModelFile,
-    proven: dict[str, Parity],
 ) -> Metadata:
+    """What is known of a version before its parity is."""
     config = network.config
     inputs, outputs = export.tensors(network)
     return Metadata(
@@ -196,7 +193,7 @@ def _metadata(
             best_baseline=table.best_baseline,
             beats_baselines=table.beats_baselines,
         ),
-        parity=proven,
+        parity={},
     )
 
 

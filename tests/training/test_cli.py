@@ -129,6 +129,7 @@ def test_a_training_killed_in_the_middle_continues_to_the_same_model(
         (["{table}", "--horizon", "3", "--freq", "moon"], "moon"),
         (["{table}", "--horizon", "3", "--freq", "MS"], "MS|month"),
         (["{table}", "--horizon", "3", "--name", "../up"], "not a model name"),
+        (["{table}", "--horizon", "3", "--name", "sales\n"], "not a model name"),
         (["{table}", "--horizon", "3", "--seed", "-1"], "seed"),
         (["{table}", "--horizon", "3", "--resume"], "nothing to resume"),
     ],
