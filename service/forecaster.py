@@ -12,32 +12,14 @@ from numpy.typing import NDArray
 
 from service.batcher import Batcher
 from service.contract.frequency import Frequency, InvalidFrequency, OffCalendar, OffGrid
+from service.contract.grid import Moments
 from service.contract.metadata import ForecastSignature
-from service.contract.placement import LARGEST_VALUE, Block, place
-from service.contract.timestamp import Timestamp, format_timestamps
+from service.contract.placement import LARGEST_VALUE, Block, History, place
+from service.contract.timestamp import format_timestamps
+from service.covariates import agree_covariates, history
 from service.errors import TooLarge, Unservable
+from service.inquiry import Inquiry, Series
 from service.repository import Repository
-
-
-@dataclass(frozen=True)
-class Series:
-    """One series of an inquiry."""
-
-    item_id: str
-    start: Timestamp
-    freq: str | None  # None: the model's own
-    target: NDArray[np.float64]  # NaN = missing
-
-
-@dataclass(frozen=True)
-class Inquiry:
-    """What a caller asks, in any dialect."""
-
-    model: str
-    version: int | None  # None: the one that is live
-    series: Sequence[Series]
-    horizon: int | None  # steps; None: the model's
-    quantile_levels: tuple[float, ...] | None  # None: the model's
 
 
 @dataclass(frozen=True)
@@ -71,19 +53,20 @@ class Forecaster:
         signature = model.metadata.signature
         horizon, levels = agree(inquiry, signature)
         self.check_rows(len(inquiry.series))
-        frequency = Frequency.parse(signature.freq)
-        timestamps = _futures(inquiry.series, frequency, horizon)
-        blocks = place([series.target for series in inquiry.series], signature.context_length)
-        outputs = await self.batcher.submit(
-            model.runtime, [(block.context, block.lengths) for block in blocks]
-        )
+        ahead = signature.horizon if signature.calendar else horizon
+        timelines = _timelines(inquiry.series, signature, ahead)
+        blocks = place(_histories(inquiry.series, timelines, signature), signature)
+        outputs = await self.batcher.submit(model.runtime, [block.inputs for block in blocks])
         quantiles = _in_order(blocks, outputs)[:, :horizon]  # [B, H, Q]
         chosen = [signature.quantile_levels.index(level) for level in levels]
         return Forecast(
             model=model.metadata.name,
             version=model.metadata.version,
             item_ids=tuple(series.item_id for series in inquiry.series),
-            timestamps=timestamps,
+            timestamps=tuple(
+                format_timestamps(moments[-ahead:][:horizon], series.start.zone)
+                for moments, series in zip(timelines, inquiry.series, strict=True)
+            ),
             quantile_levels=levels,
             quantiles=np.ascontiguousarray(quantiles[..., chosen].swapaxes(1, 2)),
             median=np.ascontiguousarray(quantiles[..., signature.quantile_levels.index(0.5)]),
@@ -112,6 +95,7 @@ def agree(inquiry: Inquiry, signature: ForecastSignature) -> tuple[int, tuple[fl
         raise Unservable("series is empty; send at least one series", "series")
     horizon = _agree_horizon(inquiry.horizon, signature)
     levels = _agree_levels(inquiry.quantile_levels, signature)
+    declared = bool(signature.covariates)
     seen: dict[str, int] = {}
     for at, series in enumerate(inquiry.series):
         first = seen.setdefault(series.item_id, at)
@@ -123,6 +107,8 @@ def agree(inquiry: Inquiry, signature: ForecastSignature) -> tuple[int, tuple[fl
             )
         _agree_freq(series, at, signature)
         _agree_target(series, at, signature)
+        if declared or series.past_covariates or series.known_covariates or series.static_features:
+            agree_covariates(series, at, signature)
     return horizon, levels
 
 
@@ -181,33 +167,52 @@ def _agree_target(series: Series, at: int, signature: ForecastSignature) -> None
             field,
         )
     newest = series.target[-signature.context_length :]
+    if np.fmax.reduce(np.abs(newest)) <= LARGEST_VALUE:  # NaN where all are
+        return
     if np.isnan(newest).all():
         raise Unservable(
             f"{label} has no observed value in its newest {len(newest)} steps; "
             "at least one must not be null",
             field,
         )
-    large = np.flatnonzero(np.abs(newest) > LARGEST_VALUE)
-    if large.size:
-        index = len(series.target) - len(newest) + int(large[0])
-        raise Unservable(
-            f"{label} holds {series.target[index]:g}; the largest magnitude is {LARGEST_VALUE:g}",
-            f"{field}[{index}]",
-        )
-
-
-def _futures(many: Sequence[Series], frequency: Frequency, horizon: int) -> tuple[list[str], ...]:
-    """Timestamps of each horizon, which begins one step after the last value of its target."""
-    starts = np.array([series.start.value for series in many], "datetime64[us]")
-    lengths = np.array([len(series.target) for series in many], np.int64)
-    try:
-        steps = frequency.timestamps(starts, lengths, horizon)  # [B, H]
-    except (OffGrid, OffCalendar) as error:
-        message = f"series {many[error.index].item_id!r}: {error}"
-        raise Unservable(message, f"series[{error.index}].start") from error
-    return tuple(
-        format_timestamps(row, series.start.zone) for row, series in zip(steps, many, strict=True)
+    large = int(np.flatnonzero(np.abs(newest) > LARGEST_VALUE)[0])
+    index = len(series.target) - len(newest) + large
+    raise Unservable(
+        f"{label} holds {series.target[index]:g}; the largest magnitude is {LARGEST_VALUE:g}",
+        f"{field}[{index}]",
     )
+
+
+def _timelines(many: Sequence[Series], signature: ForecastSignature, ahead: int) -> list[Moments]:
+    """The moments of each horizon, which begins one step after the last value of its target.
+
+    Where the model has a calendar, the moments of the steps of the context are before them.
+    """
+    groups: dict[int, list[int]] = {}  # by steps of the context
+    for at, series in enumerate(many):
+        steps = min(len(series.target), signature.context_length) if signature.calendar else 0
+        groups.setdefault(steps, []).append(at)
+    frequency = Frequency.parse(signature.freq)
+    lines: dict[int, Moments] = {}
+    for steps, rows in groups.items():
+        starts = np.array([many[at].start.value for at in rows], "datetime64[us]")
+        firsts = np.array([len(many[at].target) for at in rows], np.int64) - steps
+        try:
+            moments = frequency.timestamps(starts, firsts, steps + ahead)
+        except (OffGrid, OffCalendar) as error:
+            at = rows[error.index]
+            message = f"series {many[at].item_id!r}: {error}"
+            raise Unservable(message, f"series[{at}].start") from error
+        lines.update(zip(rows, moments, strict=True))
+    return [lines[at] for at in range(len(many))]
+
+
+def _histories(
+    many: Sequence[Series], timelines: Sequence[Moments], signature: ForecastSignature
+) -> list[History]:
+    if signature.calendar or signature.covariates:
+        return [history(*one, signature) for one in zip(many, timelines, strict=True)]
+    return [History(series.target) for series in many]
 
 
 def _in_order(blocks: list[Block], outputs: list[NDArray[np.float32]]) -> NDArray[np.float32]:

@@ -6,6 +6,8 @@ machine and provider, and one run of every bucket so that the first caller does 
 """
 
 import importlib.metadata
+from collections.abc import Sequence
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -13,8 +15,8 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from service.contract.artifact import Artifact, InvalidArtifact
-from service.contract.metadata import CONTEXT, LENGTHS, QUANTILES
-from service.contract.placement import bucket, place
+from service.contract.metadata import LENGTHS, QUANTILES
+from service.contract.placement import Array, bucket, place
 from service.contract.tolerance import TOLERANCES
 from service.errors import InferenceFailed
 
@@ -61,6 +63,9 @@ class Runtime:
         """
         self.metadata = artifact.metadata
         self.provider = provider
+        self._inputs = artifact.metadata.signature.inputs
+        self._names = [spec.name for spec in self._inputs]
+        self._shapes = lru_cache(maxsize=4096)(self._shapes_for)  # batches and buckets are few
         self._session = _open(artifact, provider)
         self._check_signature()
         try:
@@ -69,20 +74,36 @@ class Runtime:
         except InferenceFailed as error:
             raise InvalidArtifact(f"{self._label}: {error}") from error
 
-    def run(self, context: NDArray[np.float32], lengths: NDArray[np.int64]) -> NDArray[np.float32]:
-        """context [B, T] and lengths [B] -> quantiles [B, H, Q], all in data units.
+    def run(self, *inputs: Array) -> NDArray[np.float32]:
+        """The tensors of the signature, in its order -> quantiles [B, H, Q] in data units.
 
         Raises:
             InferenceFailed: the runtime failed, or the forecast is not finite.
         """
-        _check_shapes(context, lengths)
+        self._check_inputs(inputs)
+        named = dict(zip(self._names, inputs, strict=True))
         try:
-            (quantiles,) = self._session.run([QUANTILES], {CONTEXT: context, LENGTHS: lengths})
+            (quantiles,) = self._session.run([QUANTILES], named)
         except Exception as error:  # onnxruntime raises a dozen unrelated classes
             raise InferenceFailed(f"onnxruntime: {type(error).__name__}: {error}") from error
         if not np.isfinite(quantiles).all():
             raise InferenceFailed("the model answered with a number that is not finite")
         return np.asarray(quantiles, np.float32)
+
+    def _check_inputs(self, inputs: Sequence[Array]) -> None:
+        """ONNX Runtime's GRU ends the process on an empty batch or zero steps: stop them here."""
+        shapes = [array.shape for array in inputs]
+        batch, time = shapes[0] if shapes and len(shapes[0]) == 2 else (0, 0)
+        if not batch or not time or shapes != self._shapes(batch, time):
+            wanted = ", ".join(map(str, self._inputs))
+            raise InferenceFailed(f"inputs of the shapes {shapes} do not agree with {wanted}")
+        lengths = inputs[1].tolist()  # of a few rows, faster than two reductions
+        if min(lengths) < 1 or max(lengths) > time:
+            raise InferenceFailed(f"lengths must lie in 1..{time}")
+
+    def _shapes_for(self, batch: int, time: int) -> list[tuple[int, ...]]:
+        sizes = self.metadata.signature.sizes(batch, time)
+        return [spec.fixed(sizes) for spec in self._inputs]
 
     def _check_signature(self) -> None:
         for kind, expected, found in (
@@ -95,10 +116,10 @@ class Runtime:
                 raise InvalidArtifact(f"{self._label}: {kind} are {got}, metadata says {said}")
 
     def _replay_golden(self, artifact: Artifact) -> None:
-        golden = artifact.golden
+        golden, signature = artifact.golden, self.metadata.signature
         tolerance = TOLERANCES[self.provider]
-        for block in place(golden.series(), self.metadata.signature.context_length):
-            got = self.run(block.context, block.lengths)
+        for block in place(golden.histories(signature), signature):
+            got = self.run(*block.inputs)
             expected, scale = golden.quantiles[block.rows], golden.scale[block.rows]
             difference = tolerance.compare(expected, got, scale)
             if not difference.acceptable:
@@ -109,9 +130,13 @@ class Runtime:
                 )
 
     def _warm_up(self) -> None:
-        length = self.metadata.signature.context_length
+        signature = self.metadata.signature
+        length = signature.context_length
         for padded in sorted({bucket(n, length) for n in range(1, length + 1)}):
-            self.run(np.ones((1, padded), np.float32), np.array([padded], np.int64))
+            sizes = signature.sizes(1, padded)
+            inputs = {spec.name: np.zeros(spec.fixed(sizes), spec.dtype) for spec in self._inputs}
+            inputs[LENGTHS][:] = padded
+            self.run(*inputs.values())
 
     @property
     def _label(self) -> str:
@@ -139,15 +164,6 @@ def _open(artifact: Artifact, provider: Provider) -> ort.InferenceSession:
             f"provider {provider} was asked for, the session runs on {session.get_providers()[0]}"
         )
     return session
-
-
-def _check_shapes(context: NDArray[np.float32], lengths: NDArray[np.int64]) -> None:
-    """ONNX Runtime's GRU ends the process on an empty batch or zero steps: stop them here."""
-    batch, time = context.shape
-    if batch < 1 or time < 1 or lengths.shape != (batch,):
-        raise InferenceFailed(f"context {context.shape} and lengths {lengths.shape} do not agree")
-    if lengths.min() < 1 or lengths.max() > time:
-        raise InferenceFailed(f"lengths must lie in 1..{time}")
 
 
 def _is_installed(distribution: str) -> bool:

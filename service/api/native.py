@@ -10,18 +10,42 @@ from typing import Annotated, Any
 
 import numpy as np
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from numpy.typing import NDArray
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
+from pydantic_core import PydanticCustomError
 
 from service import metrics
 from service.api.exchange import read_body, unless_gone
 from service.api.responses import json_response
 from service.contract.timestamp import InvalidTimestamp, read_timestamp
 from service.errors import Malformed, Unservable
-from service.forecaster import Forecast, Forecaster, Inquiry, Series
+from service.forecaster import Forecast, Forecaster
+from service.inquiry import Inquiry, Series
 
 _STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 _MANY_ERRORS = 1000  # listing a million unknown fields would take seconds
 _MODEL = re.compile(r"^(?P<name>[^@]+)(@(?P<version>[1-9][0-9]{0,8}))?$")
+
+
+def _number_or_text(value: Any, handler: ValidatorFunctionWrapHandler) -> float | str | None:
+    """One error where a union would give one for each of its types."""
+    try:
+        found: float | str | None = handler(value)
+    except ValidationError:
+        expected = "Input should be a finite number, a text or null"
+        raise PydanticCustomError("feature", expected) from None
+    return found
+
+
+Numbers = Annotated[list[float | None], Field(fail_fast=True)]
+Feature = Annotated[float | str | None, WrapValidator(_number_or_text)]
 
 
 class SeriesBody(BaseModel):
@@ -33,15 +57,28 @@ class SeriesBody(BaseModel):
         description="Timestamp of the first value, ISO 8601", examples=["1960-01-01"]
     )
     freq: str | None = Field(None, description="Must be the model's own", examples=["MS"])
-    target: Annotated[
-        list[float | None],
-        Field(
-            fail_fast=True,
-            description="One value per step, null = missing. The newest "
-            "context_length steps are used.",
-            examples=[[417.0, 391.0, None, 461.0]],
-        ),
-    ]
+    target: Numbers = Field(
+        description="One value per step, null = missing. The newest context_length steps are used.",
+        examples=[[417.0, 391.0, None, 461.0]],
+    )
+    past_covariates: dict[str, Numbers] = Field(
+        default_factory=dict,
+        description="By name, as the model's signature lists them: one value per step of target, "
+        "null = missing.",
+        examples=[{"passengers_in_transit": [12.0, 14.0, None, 13.0]}],
+    )
+    known_covariates: dict[str, Numbers] = Field(
+        default_factory=dict,
+        description="By name: one value per step of target and of the model's whole horizon, "
+        "null = missing.",
+        examples=[{"public_holidays": [0.0, 1.0, 0.0, 2.0, 1.0, None]}],
+    )
+    static_features: dict[str, Feature] = Field(
+        default_factory=dict,
+        description="By name: a number, or the text of a category (one not seen in training counts "
+        "as unknown); null = missing.",
+        examples=[{"runways": 2.0, "region": "north"}],
+    )
 
 
 class ForecastBody(BaseModel):
@@ -162,7 +199,19 @@ def _read_series(series: SeriesBody, at: int) -> Series:
     except InvalidTimestamp as error:
         message = f"series {series.item_id!r}: start: {error}"
         raise Unservable(message, f"series[{at}].start") from error
-    return Series(series.item_id, start, series.freq, np.array(series.target, np.float64))
+    return Series(
+        item_id=series.item_id,
+        start=start,
+        freq=series.freq,
+        target=np.array(series.target, np.float64),
+        past_covariates=_arrays(series.past_covariates),
+        known_covariates=_arrays(series.known_covariates),
+        static_features=series.static_features,
+    )
+
+
+def _arrays(given: dict[str, list[float | None]]) -> dict[str, NDArray[np.float64]]:
+    return {name: np.array(values, np.float64) for name, values in given.items()}
 
 
 def _malformed(error: ValidationError) -> Malformed:
@@ -174,7 +223,7 @@ def _malformed(error: ValidationError) -> Malformed:
         return Malformed(f"the body is not JSON: {first['ctx']['error']}")
     field = _path(first["loc"])
     if first["type"] == "finite_number":
-        remedy = "; send null for a missing value" if ".target[" in field else ""
+        remedy = "; send null for a missing value" if first["loc"][0] == "series" else ""
         return Malformed(f"{field} is not a finite number{remedy}", field)
     if first["type"] == "extra_forbidden":
         return Malformed(f"{field} is not a field of this request; see /docs", field)

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,12 +10,22 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from service.contract.metadata import ForecastSignature, Metadata
+from service.contract.metadata import (
+    BATCH,
+    LENGTHS,
+    QUANTILES,
+    ForecastSignature,
+    Metadata,
+    TensorSpec,
+)
+from service.contract.placement import Array, History, unstack
 
 MODEL = "model.onnx"
 METADATA = "metadata.json"
 GOLDEN = "golden.npz"
 REPORT = "report"
+
+SCALE = "scale"  # in golden.npz, beside the tensors of the graph
 
 
 class InvalidArtifact(ValueError):
@@ -25,14 +36,14 @@ class InvalidArtifact(ValueError):
 class Golden:
     """A few inputs with torch's own answers, replayed wherever the model is to be served."""
 
-    context: NDArray[np.float32]  # [B, C] NaN = missing, right-padded
-    lengths: NDArray[np.int64]  # [B]
+    inputs: Mapping[str, Array]  # by tensor, padded to the context length
     quantiles: NDArray[np.float32]  # [B, H, Q]
     scale: NDArray[np.float32]  # [B] data units: what differences are measured in
 
-    def series(self) -> list[NDArray[np.float32]]:
+    def histories(self, signature: ForecastSignature) -> list[History]:
         """The rows without their padding."""
-        return [row[:n] for row, n in zip(self.context, self.lengths, strict=True)]
+        inputs = tuple(self.inputs[spec.name] for spec in signature.inputs)
+        return unstack(inputs, signature)
 
 
 @dataclass(frozen=True)
@@ -55,7 +66,7 @@ def read(folder: Path) -> Artifact:
     try:
         metadata = Metadata.model_validate_json((folder / METADATA).read_bytes())
         model = (folder / MODEL).read_bytes()
-        golden = _read_golden(folder / GOLDEN)
+        golden = _read_golden(folder / GOLDEN, metadata.signature)
         _check_golden(golden, metadata.signature)
     except (OSError, ValueError) as error:
         raise InvalidArtifact(f"{folder.parent.name}/{folder.name}: {_reason(error)}") from error
@@ -80,39 +91,35 @@ def write_metadata(folder: Path, metadata: Metadata) -> None:
 
 def write_golden(folder: Path, golden: Golden) -> None:
     """golden.npz, the same bytes for the same arrays."""
-    np.savez_compressed(
-        folder / GOLDEN,
-        context=golden.context,
-        lengths=golden.lengths,
-        quantiles=golden.quantiles,
-        scale=golden.scale,
-    )
+    arrays = {**golden.inputs, QUANTILES: golden.quantiles, SCALE: golden.scale}
+    np.savez_compressed(folder / GOLDEN, **arrays)  # type: ignore[arg-type]  # of NumPy's own stubs
 
 
-def _read_golden(path: Path) -> Golden:
+def _read_golden(path: Path, signature: ForecastSignature) -> Golden:
     data = io.BytesIO(path.read_bytes())
     try:
         with np.load(data, allow_pickle=False) as arrays:
-            names = ("context", "lengths", "quantiles", "scale")
-            return Golden(*(arrays[name] for name in names))
+            inputs = {spec.name: arrays[spec.name] for spec in signature.inputs}
+            return Golden(inputs, arrays[QUANTILES], arrays[SCALE])
     except Exception as error:  # numpy, zipfile and zlib raise half a dozen unrelated classes
         raise InvalidArtifact(f"{GOLDEN}: {type(error).__name__}: {error}") from error
 
 
 def _check_golden(golden: Golden, signature: ForecastSignature) -> None:
     """Without a row, or with rows of other shapes, the replay would prove nothing."""
-    rows = max(1, golden.lengths.size)
-    for name, dtype, shape in (
-        ("context", "float32", (rows, signature.context_length)),
-        ("lengths", "int64", (rows,)),
-        ("quantiles", "float32", (rows, signature.horizon, len(signature.quantile_levels))),
-        ("scale", "float32", (rows,)),
-    ):
-        array = getattr(golden, name)
-        if (str(array.dtype), array.shape) != (dtype, shape):
+    lengths = golden.inputs[LENGTHS]
+    sizes = signature.sizes(max(1, lengths.size), signature.context_length)
+    arrays = {**golden.inputs, QUANTILES: golden.quantiles, SCALE: golden.scale}
+    scale = TensorSpec(name=SCALE, dtype="float32", shape=(BATCH,))
+    for spec in (*signature.inputs, *signature.outputs, scale):
+        array, shape = arrays[spec.name], spec.fixed(sizes)
+        if (str(array.dtype), array.shape) != (spec.dtype, shape):
             raise InvalidArtifact(
-                f"{GOLDEN}: {name} is {array.dtype} {array.shape}, expected {dtype} {shape}"
+                f"{GOLDEN}: {spec.name} is {array.dtype} {array.shape}, expected {spec.dtype} "
+                f"{shape}"
             )
+    if lengths.min() < 1 or lengths.max() > signature.context_length:
+        raise InvalidArtifact(f"{GOLDEN}: lengths must lie in 1..{signature.context_length}")
 
 
 def _reason(error: Exception) -> str:

@@ -1,5 +1,7 @@
 """`Metadata`: what a client or an auditor asks of a model. Training writes it, serving reads it."""
 
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -8,11 +10,21 @@ from service.contract.frequency import Frequency
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"  # no dot, no slash: a name is never a path
 
-CONTEXT = "context"  # float32 [batch, time], data units, NaN = missing, right-padded
+# The tensors of a graph. Rows are right-padded: the `lengths` steps of a row begin at 0, and of the
+# span the horizon's steps follow right behind them, before the padding.
+CONTEXT = "context"  # float32 [batch, time], data units, NaN = missing and padding
 LENGTHS = "lengths"  # int64 [batch], valid steps of each row, 1..time
+TIMESTAMPS = "timestamps"  # int64 [batch, span], seconds since 1970-01-01, padding 0
+PAST = "past_covariates"  # float32 [batch, time, P], NaN = missing and padding
+KNOWN = "known_covariates"  # float32 [batch, span, K], NaN = missing and padding
+STATIC = "static_features"  # float32 [batch, S], NaN = missing
+CATEGORIES = "static_categories"  # int64 [batch, C], codes, 0 = unknown or missing
 QUANTILES = "quantiles"  # float32 [batch, horizon, levels], data units, sorted along levels
 
+BATCH, TIME, SPAN = "batch", "time", "span"  # free axes; span = time + horizon
+
 Level = Annotated[float, Field(gt=0.0, lt=1.0)]
+CovariateName = Annotated[str, Field(min_length=1)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -27,6 +39,57 @@ class TensorSpec(_Frozen):
     dtype: Literal["float32", "int64"]
     shape: tuple[int | str, ...]
 
+    def fixed(self, sizes: Mapping[str, int]) -> tuple[int, ...]:
+        """The shape where the free axes have these sizes."""
+        return tuple(size if isinstance(size, int) else sizes[size] for size in self.shape)
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.dtype} [{', '.join(map(str, self.shape))}]"
+
+
+class Category(_Frozen):
+    """A static feature that is text. The code of a value is its position + 1."""
+
+    name: str = Field(min_length=1)
+    values: tuple[str, ...]  # seen in training
+
+    @model_validator(mode="after")
+    def _values_are_sorted(self) -> Self:
+        if list(self.values) != sorted(set(self.values)):
+            raise ValueError(f"the values of category {self.name!r} must be sorted and distinct")
+        return self
+
+    def code(self, value: str | None) -> int:
+        """1.. for a value seen in training, 0 for any other and for a missing one."""
+        if value is None:
+            return 0
+        at = bisect_left(self.values, value)
+        return at + 1 if self.values[at : at + 1] == (value,) else 0
+
+
+class Covariates(_Frozen):
+    """What a model wants to know of a series beside its target, by kind and in this order."""
+
+    past: tuple[CovariateName, ...] = ()  # a number per step of the context
+    known: tuple[CovariateName, ...] = ()  # a number per step of the context and of the horizon
+    static: tuple[CovariateName, ...] = ()  # a number per series
+    categories: tuple[Category, ...] = ()  # a text per series
+
+    @model_validator(mode="after")
+    def _names_are_distinct(self) -> Self:
+        names = [*self.past, *self.known, *self.static, *(c.name for c in self.categories)]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"covariates {twice} are declared twice; each name has one meaning")
+        return self
+
+    def __bool__(self) -> bool:
+        """Whether anything is declared."""
+        return bool(self.past or self.known or self.static or self.categories)
+
+    def codes(self, values: Sequence[str | None]) -> tuple[int, ...]:
+        """The code of each category's value; values in the order of `categories`."""
+        return tuple(c.code(value) for c, value in zip(self.categories, values, strict=True))
+
 
 class ForecastSignature(_Frozen):
     """What a client must know to ask for a forecast."""
@@ -37,6 +100,8 @@ class ForecastSignature(_Frozen):
     minimum_context: int = Field(ge=1)  # steps
     horizon: int = Field(ge=1)  # steps
     quantile_levels: tuple[Level, ...]  # increasing, 0.5 among them
+    covariates: Covariates = Covariates()
+    calendar: bool = False  # the graph reads hours, weekdays, months from timestamps
 
     @field_validator("freq")
     @classmethod
@@ -50,6 +115,36 @@ class ForecastSignature(_Frozen):
         if 0.5 not in levels or list(levels) != sorted(set(levels)):
             raise ValueError("quantile_levels must increase and hold 0.5")
         return self
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """The inputs that the graph must have, in this order."""
+        declared = self.covariates
+        past, known, static = len(declared.past), len(declared.known), len(declared.static)
+        categories = len(declared.categories)
+        everything = (
+            (True, TensorSpec(name=CONTEXT, dtype="float32", shape=(BATCH, TIME))),
+            (True, TensorSpec(name=LENGTHS, dtype="int64", shape=(BATCH,))),
+            (self.calendar, TensorSpec(name=TIMESTAMPS, dtype="int64", shape=(BATCH, SPAN))),
+            (past, TensorSpec(name=PAST, dtype="float32", shape=(BATCH, TIME, past))),
+            (known, TensorSpec(name=KNOWN, dtype="float32", shape=(BATCH, SPAN, known))),
+            (static, TensorSpec(name=STATIC, dtype="float32", shape=(BATCH, static))),
+            (
+                categories,
+                TensorSpec(name=CATEGORIES, dtype="int64", shape=(BATCH, categories)),
+            ),
+        )
+        return tuple(spec for wanted, spec in everything if wanted)
+
+    def sizes(self, batch: int, steps: int) -> dict[str, int]:
+        """The sizes of the free axes for so many rows of so many steps."""
+        return {BATCH: batch, TIME: steps, SPAN: steps + self.horizon}
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        """The outputs that the graph must have."""
+        shape = (BATCH, self.horizon, len(self.quantile_levels))
+        return (TensorSpec(name=QUANTILES, dtype="float32", shape=shape),)
 
 
 class ModelFile(_Frozen):
@@ -68,7 +163,7 @@ class Training(_Frozen):
     observations: int
     seed: int
     steps: int  # optimiser steps of the weights that were kept
-    network: dict[str, int | float | str | tuple[float, ...]]
+    network: Mapping[str, int | float | str | tuple[float, ...]]
     libraries: dict[str, str]
 
 
@@ -126,8 +221,12 @@ class Metadata(_Frozen):
     parity: dict[str, Parity]  # by execution provider: cpu, cuda
 
     @model_validator(mode="after")
-    def _outputs_follow_the_signature(self) -> Self:
-        shape = ("batch", self.signature.horizon, len(self.signature.quantile_levels))
-        if [output.shape for output in self.outputs] != [shape]:
-            raise ValueError(f"outputs must be one tensor of shape {shape}, as the signature says")
+    def _tensors_follow_the_signature(self) -> Self:
+        for kind, said, expected in (
+            ("inputs", self.inputs, self.signature.inputs),
+            ("outputs", self.outputs, self.signature.outputs),
+        ):
+            if said != expected:
+                came, wanted = (", ".join(map(str, specs)) for specs in (said, expected))
+                raise ValueError(f"{kind} are {came or 'none'}; the signature says {wanted}")
         return self

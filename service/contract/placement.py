@@ -2,16 +2,58 @@
 
 Rows are right-padded to a bucket that depends on the row's own length alone. Were it taken from the
 longest row of a batch, the masked sums would run over another number of elements for another
-neighbour, and a series would get other bits in another batch.
+neighbour, and a series would get other bits in another batch. The horizon's steps follow right
+behind the row's context and not behind its padding, so a tensor that spans both is one line of
+time.
+
+Shape letters: B rows, T padded steps, n steps of a row, H horizon steps.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from service.contract.metadata import (
+    CATEGORIES,
+    KNOWN,
+    PAST,
+    STATIC,
+    TIMESTAMPS,
+    ForecastSignature,
+    TensorSpec,
+)
+
 LARGEST_VALUE = 1e36  # leaves float32 room for a forecast a hundred times larger
+
+_FIELDS = {  # of a history, by tensor
+    TIMESTAMPS: "timestamps",
+    PAST: "past",
+    KNOWN: "known",
+    STATIC: "static",
+    CATEGORIES: "categories",
+}
+
+Array = NDArray[Any]
+Inputs = tuple[Array, ...]  # each [B, ...], in the order of the signature's inputs
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """All that is known of one series at its forecast origin; NaN = missing.
+
+    What the signature does not declare is not looked at.
+    """
+
+    target: NDArray[np.floating]  # [n], at least one step
+    timestamps: NDArray[np.int64] | None = None  # [n + H] seconds since 1970-01-01
+    past: NDArray[np.floating] | None = None  # [n, P]
+    known: NDArray[np.floating] | None = None  # [n + H, K]
+    static: NDArray[np.floating] | None = None  # [S]
+    categories: NDArray[np.int64] | None = None  # [C] codes, 0 = unknown or missing
 
 
 @dataclass(frozen=True)
@@ -19,10 +61,10 @@ class Block:
     """Rows of one bucket, ready for the runtime."""
 
     rows: NDArray[np.int64]  # [B] their positions among the series that were placed
-    context: NDArray[np.float32]  # [B, T] NaN = missing, right-padded with NaN
-    lengths: NDArray[np.int64]  # [B]
+    inputs: Inputs
 
 
+@lru_cache(maxsize=4096)
 def bucket(length: int, context_length: int) -> int:
     """The padded length of a row: 8, 12, 16, 24, 32, 48, ... and at most context_length.
 
@@ -34,24 +76,69 @@ def bucket(length: int, context_length: int) -> int:
     return min(size, context_length)
 
 
-def place(series: Sequence[NDArray[np.floating]], context_length: int) -> list[Block]:
+def place(histories: Sequence[History], signature: ForecastSignature) -> list[Block]:
     """The newest `context_length` steps of each series, grouped by bucket.
 
-    Args:
-        series: one array of at least one step each, NaN = missing.
-        context_length: steps, of the model.
+    Raises:
+        ValueError: see `stack`.
     """
     groups: dict[int, list[int]] = {}
-    for row, values in enumerate(series):
-        groups.setdefault(bucket(len(values), context_length), []).append(row)
-    return [_block(series, rows, padded) for padded, rows in groups.items()]
+    for row, history in enumerate(histories):
+        padded = bucket(len(history.target), signature.context_length)
+        groups.setdefault(padded, []).append(row)
+    if len(groups) == 1:
+        return [Block(np.arange(len(histories)), stack(histories, signature, padded))]
+    return [
+        Block(np.array(rows, np.int64), stack([histories[row] for row in rows], signature, padded))
+        for padded, rows in groups.items()
+    ]
 
 
-def _block(series: Sequence[NDArray[np.floating]], rows: list[int], padded: int) -> Block:
-    context = np.full((len(rows), padded), np.nan, np.float32)
-    lengths = np.empty(len(rows), np.int64)
-    for at, row in enumerate(rows):
-        newest = series[row][-padded:]
-        context[at, : len(newest)] = newest
-        lengths[at] = len(newest)
-    return Block(np.array(rows, np.int64), context, lengths)
+def stack(histories: Sequence[History], signature: ForecastSignature, padded: int) -> Inputs:
+    """The newest steps of each series as rows of `padded` steps, in the signature's tensors.
+
+    Raises:
+        ValueError: a history lacks what the signature declares, or has another shape of it.
+    """
+    context = np.empty((len(histories), padded), np.float32)
+    context.fill(np.nan)
+    lengths = []
+    for row, history in zip(context, histories, strict=True):
+        newest = history.target[-padded:]
+        row[: len(newest)] = newest
+        lengths.append(len(newest))
+    inputs: Inputs = (context, np.array(lengths, np.int64))
+    if signature.calendar or signature.covariates:
+        beside = signature.inputs[len(inputs) :]
+        inputs += tuple(_stack_beside(histories, spec, signature, padded) for spec in beside)
+    return inputs
+
+
+def unstack(inputs: Inputs, signature: ForecastSignature) -> list[History]:
+    """The rows of `stack` without their padding."""
+    context, lengths, *others = inputs
+    beside = list(zip(signature.inputs[2:], others, strict=True))
+    histories = []
+    for at, n in enumerate(lengths.tolist()):
+        sizes = signature.sizes(1, n)
+        parts = {_FIELDS[spec.name]: rows[at, : spec.fixed(sizes)[1]] for spec, rows in beside}
+        histories.append(History(context[at, :n], **parts))
+    return histories
+
+
+def _stack_beside(
+    histories: Sequence[History], spec: TensorSpec, signature: ForecastSignature, padded: int
+) -> Array:
+    """One tensor of what is known beside the target."""
+    shape = spec.fixed(signature.sizes(len(histories), padded))
+    rows = np.full(shape, np.nan if spec.dtype == "float32" else 0, spec.dtype)
+    field = _FIELDS[spec.name]
+    for at, history in enumerate(histories):
+        values: Array | None = getattr(history, field)
+        _, *expected = spec.fixed(signature.sizes(1, len(history.target)))
+        if values is None or [*values.shape] != expected:
+            came = None if values is None else [*values.shape]
+            raise ValueError(f"{field} of history {at} has the shape {came}, expected {expected}")
+        kept = min(len(values), shape[1])
+        rows[at, :kept] = values[-kept:]
+    return rows

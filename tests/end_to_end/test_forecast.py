@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from service.contract import artifact
-from service.contract.placement import place
+from service.contract.placement import History, place
 from service.runtime import Runtime
 from tests.conftest import ARTIFACTS
 
@@ -44,8 +44,8 @@ def test_the_answer_is_the_runtimes_own_to_the_last_bit(
     http: httpx.Client, runtime: Runtime
 ) -> None:
     answer = ask(http, series())
-    (block,) = place([np.array(TARGET, float)], 24)
-    expected = runtime.run(block.context, block.lengths)[0]  # [H, Q]
+    (block,) = place([History(np.array(TARGET, float))], runtime.metadata.signature)
+    expected = runtime.run(*block.inputs)[0]  # [H, Q]
     (got,) = answer["series"]
     assert list(got["quantiles"]) == [str(level) for level in LEVELS]
     sent = np.array(list(got["quantiles"].values()), np.float32).T

@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.batcher import Batcher
-from service.contract.placement import LARGEST_VALUE, place
+from service.contract.placement import LARGEST_VALUE, History, place
 from service.contract.timestamp import read_timestamp
 from service.errors import NotFound, ServiceError, TooLarge, Unservable
-from service.forecaster import Forecast, Forecaster, Inquiry, Series, agree
+from service.forecaster import Forecast, Forecaster, agree
+from service.inquiry import Inquiry, Series
 from service.repository import Repository
 from tests.conftest import ARTIFACTS
 
@@ -78,8 +79,8 @@ def test_outputs_are_in_the_order_of_the_question_whatever_the_buckets(
     found = answer(inquiry(*many), max_batch_rows=max_batch_rows)
     assert found.item_ids == tuple(series.item_id for series in many)
     for at, target in enumerate(targets):
-        (block,) = place([target], SIGNATURE.context_length)
-        expected = TINY.runtime.run(block.context, block.lengths)[0]  # [H, Q]
+        (block,) = place([History(target)], SIGNATURE)
+        expected = TINY.runtime.run(*block.inputs)[0]  # [H, Q]
         np.testing.assert_array_equal(found.quantiles[at], expected.T)
         np.testing.assert_array_equal(found.median[at], expected[:, LEVELS.index(0.5)])
 

@@ -16,13 +16,14 @@ from onnx import TensorProto, helper
 from service import runtime as runtime_module
 from service.contract import artifact
 from service.contract.artifact import InvalidArtifact
-from service.contract.placement import bucket, place
+from service.contract.placement import History, bucket, place
 from service.errors import InferenceFailed
 from service.runtime import ProviderUnavailable, Runtime, check_installation
 from tests.artifacts import edit
 
 CONTEXT_LENGTH = 24
 RUNTIME = Runtime(artifact.read(edit.TINY))
+SIGNATURE = RUNTIME.metadata.signature
 
 Floats = NDArray[np.float32]
 
@@ -94,11 +95,11 @@ def rows_of_one_bucket(draw: st.DrawFn) -> list[NDArray[np.float64]]:
 @settings(max_examples=60, deadline=None)
 @given(rows_of_one_bucket())
 def test_a_row_has_the_same_bits_alone_and_in_any_batch(rows: list[NDArray[np.float64]]) -> None:
-    (batch,) = place(rows, CONTEXT_LENGTH)
-    together = RUNTIME.run(batch.context, batch.lengths)
-    backwards = RUNTIME.run(batch.context[::-1].copy(), batch.lengths[::-1].copy())[::-1]
+    (batch,) = place([History(row) for row in rows], SIGNATURE)
+    together = RUNTIME.run(*batch.inputs)
+    backwards = RUNTIME.run(*(array[::-1].copy() for array in batch.inputs))[::-1]
     for at in range(len(rows)):
-        alone = RUNTIME.run(batch.context[at : at + 1], batch.lengths[at : at + 1])
+        alone = RUNTIME.run(*(array[at : at + 1] for array in batch.inputs))
         np.testing.assert_array_equal(together[at], alone[0])
         np.testing.assert_array_equal(backwards[at], alone[0])
 
@@ -106,12 +107,12 @@ def test_a_row_has_the_same_bits_alone_and_in_any_batch(rows: list[NDArray[np.fl
 @settings(max_examples=10, deadline=None)
 @given(rows_of_one_bucket())
 def test_a_row_has_the_same_bits_from_four_threads_at_once(rows: list[NDArray[np.float64]]) -> None:
-    (batch,) = place(rows, CONTEXT_LENGTH)
-    expected = RUNTIME.run(batch.context, batch.lengths)
+    (batch,) = place([History(row) for row in rows], SIGNATURE)
+    expected = RUNTIME.run(*batch.inputs)
 
     def one(at: int) -> Floats:
         at %= len(rows)
-        return RUNTIME.run(batch.context[at : at + 1], batch.lengths[at : at + 1])
+        return RUNTIME.run(*(array[at : at + 1] for array in batch.inputs))
 
     with ThreadPoolExecutor(4) as threads:
         for at, got in enumerate(threads.map(one, range(40))):
@@ -120,8 +121,8 @@ def test_a_row_has_the_same_bits_from_four_threads_at_once(rows: list[NDArray[np
 
 def test_the_golden_answers_are_replayed() -> None:
     golden = artifact.read(edit.TINY).golden
-    for block in place(golden.series(), CONTEXT_LENGTH):
-        got = RUNTIME.run(block.context, block.lengths)
+    for block in place(golden.histories(SIGNATURE), SIGNATURE):
+        got = RUNTIME.run(*block.inputs)
         want = golden.quantiles[block.rows].astype(np.float64)
         unit = np.maximum(golden.scale[block.rows], 1e-30)[:, None, None]
         assert (np.abs(got - want) / unit <= 2e-6 + 1e-5 * np.abs(want) / unit).all()
@@ -147,7 +148,7 @@ def test_one_golden_number_that_differs_is_enough_to_refuse(folder: Path) -> Non
 
 def test_another_golden_input_is_enough_to_refuse(folder: Path) -> None:
     golden = artifact.read(folder).golden
-    edit.edit_golden(folder, context=golden.context * np.float32(1.01))
+    edit.edit_golden(folder, context=golden.inputs["context"] * np.float32(1.01))
     assert "answers differ from the golden ones" in refused(folder)
 
 
@@ -160,10 +161,10 @@ def test_a_golden_answer_that_is_no_number_is_refused(folder: Path) -> None:
 
 @pytest.mark.parametrize("length", [0, 25])
 def test_a_golden_row_of_an_impossible_length_is_refused(folder: Path, length: int) -> None:
-    lengths = artifact.read(folder).golden.lengths
-    lengths[:] = length
+    lengths = artifact.read(folder).golden.inputs["lengths"]
+    lengths[-1] = length
     edit.edit_golden(folder, lengths=lengths)
-    assert refused(folder)
+    assert "golden.npz: lengths must lie in 1..24" in refused(folder)
 
 
 @pytest.mark.parametrize("model", [b"not a graph", b"\x00" * 100, b"\x08"])
@@ -212,7 +213,9 @@ def test_metadata_that_lies_about_an_input_is_refused(folder: Path) -> None:
     inputs = edit.read_metadata(folder)["inputs"]
     inputs[1]["dtype"] = "float32"
     edit.edit_metadata(folder, inputs=inputs)
-    assert "('lengths', 'int64', ('batch',))" in refused(folder)
+    assert "the signature says context float32 [batch, time], lengths int64 [batch]" in (
+        refused(folder)
+    )
 
 
 def test_a_model_that_answers_with_nan_is_refused_and_not_an_accident(folder: Path) -> None:

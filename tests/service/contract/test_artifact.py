@@ -3,13 +3,15 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from service.contract import artifact
-from service.contract.artifact import InvalidArtifact
-from tests.artifacts import edit
+from service.contract.artifact import Golden, InvalidArtifact
+from tests.artifacts import edit, toy
 
 
 @pytest.fixture
@@ -28,21 +30,30 @@ def refused(folder: Path) -> str:
     return message
 
 
+def array(golden: Golden, name: str) -> NDArray[Any]:
+    """An array of golden.npz by its name there."""
+    found: NDArray[Any] = {**golden.inputs, "quantiles": golden.quantiles, "scale": golden.scale}[
+        name
+    ]
+    return found
+
+
 def test_a_good_version_is_read_whole() -> None:
     found = artifact.read(edit.TINY)
     assert found.folder == edit.TINY
     assert found.metadata.model_dump(mode="json") == edit.read_metadata(edit.TINY)
     assert found.model == (edit.TINY / "model.onnx").read_bytes()
     with np.load(edit.TINY / "golden.npz") as arrays:
-        for name in ("context", "lengths", "quantiles", "scale"):
-            np.testing.assert_array_equal(getattr(found.golden, name), arrays[name])
+        assert set(arrays) == {"context", "lengths", "quantiles", "scale"}
+        for name in arrays:
+            np.testing.assert_array_equal(array(found.golden, name), arrays[name])
 
 
-def test_golden_series_are_the_rows_without_their_padding() -> None:
-    golden = artifact.read(edit.TINY).golden
-    rows = golden.series()
-    assert [len(row) for row in rows] == golden.lengths.tolist()
-    for row, padded in zip(rows, golden.context, strict=True):
+def test_golden_histories_are_the_rows_without_their_padding() -> None:
+    found = artifact.read(edit.TINY)
+    rows = [history.target for history in found.golden.histories(found.metadata.signature)]
+    assert [len(row) for row in rows] == found.golden.inputs["lengths"].tolist()
+    for row, padded in zip(rows, found.golden.inputs["context"], strict=True):
         np.testing.assert_array_equal(row, padded[: len(row)])
         assert np.isnan(padded[len(row) :]).all()
 
@@ -161,7 +172,7 @@ def test_golden_without_one_of_its_arrays_is_refused(folder: Path, name: str) ->
 
 @pytest.mark.parametrize("name", ["context", "lengths", "quantiles", "scale"])
 def test_golden_arrays_that_do_not_belong_together_are_refused(folder: Path, name: str) -> None:
-    whole = getattr(artifact.read(folder).golden, name)
+    whole = array(artifact.read(folder).golden, name)
     edit.edit_golden(folder, **{name: whole[:-1]})
     assert "golden.npz: " in refused(folder)
     edit.edit_golden(folder, **{name: whole.astype(np.float64)})
@@ -171,7 +182,7 @@ def test_golden_arrays_that_do_not_belong_together_are_refused(folder: Path, nam
 def test_golden_without_a_row_proves_nothing_and_is_refused(folder: Path) -> None:
     golden = artifact.read(folder).golden
     names = ("context", "lengths", "quantiles", "scale")
-    edit.edit_golden(folder, **{name: getattr(golden, name)[:0] for name in names})
+    edit.edit_golden(folder, **{name: array(golden, name)[:0] for name in names})
     assert "golden.npz: context is float32 (0, 24), expected float32 (1, 24)" in refused(folder)
 
 
@@ -184,7 +195,7 @@ def test_what_is_written_is_read_back(folder: Path) -> None:
     after = artifact.read(folder)
     assert after.metadata == before.metadata
     for name in ("context", "lengths", "quantiles", "scale"):
-        np.testing.assert_array_equal(getattr(after.golden, name), getattr(before.golden, name))
+        np.testing.assert_array_equal(array(after.golden, name), array(before.golden, name))
 
 
 def test_the_same_arrays_are_written_as_the_same_bytes(folder: Path) -> None:
@@ -193,3 +204,26 @@ def test_the_same_arrays_are_written_as_the_same_bytes(folder: Path) -> None:
     first = (folder / "golden.npz").read_bytes()
     artifact.write_golden(folder, golden)
     assert (folder / "golden.npz").read_bytes() == first
+
+
+def test_a_version_with_covariates_has_its_tensors_in_the_golden_rows(tmp_path: Path) -> None:
+    found = artifact.read(toy.write(tmp_path))
+    assert list(found.golden.inputs) == [spec.name for spec in toy.SIGNATURE.inputs]
+    for history, quantiles in zip(
+        found.golden.histories(toy.SIGNATURE), found.golden.quantiles, strict=True
+    ):
+        np.testing.assert_array_equal(toy.answer(history), quantiles)
+
+
+@pytest.mark.parametrize("name", [spec.name for spec in toy.SIGNATURE.inputs])
+def test_golden_rows_without_one_of_the_models_tensors_are_refused(
+    tmp_path: Path, name: str
+) -> None:
+    folder = toy.write(tmp_path)
+    whole = array(artifact.read(folder).golden, name)
+    edit.edit_golden(folder, **{name: None})
+    assert name in refused(folder)
+    edit.edit_golden(folder, **{name: whole[:-1]})
+    assert "golden.npz: " in refused(folder)
+    edit.edit_golden(folder, **{name: whole.astype(np.float64)})
+    assert f"golden.npz: {name} is float64" in refused(folder)

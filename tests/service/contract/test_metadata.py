@@ -9,8 +9,14 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from service.contract.frequency import Frequency
-from service.contract.metadata import ForecastSignature, Metadata, Scores
-from tests.artifacts import edit
+from service.contract.metadata import (
+    Category,
+    Covariates,
+    ForecastSignature,
+    Metadata,
+    Scores,
+)
+from tests.artifacts import edit, toy
 
 
 def metadata(**changes: object) -> Metadata:
@@ -85,7 +91,7 @@ def test_a_freq_that_no_request_could_use_is_refused() -> None:
 @pytest.mark.parametrize("shape", [["batch", 7, 9], ["batch", 6, 3], ["batch", 6], ["rows", 6, 9]])
 def test_outputs_of_another_shape_than_the_signature_are_refused(shape: list[object]) -> None:
     outputs = [{"name": "quantiles", "dtype": "float32", "shape": shape}]
-    with pytest.raises(ValidationError, match=r"shape \('batch', 6, 9\), as the signature says"):
+    with pytest.raises(ValidationError, match=r"signature says quantiles float32 \[batch, 6, 9\]"):
         metadata(outputs=outputs)
 
 
@@ -93,7 +99,7 @@ def test_there_is_exactly_one_output() -> None:
     (output,) = edit.read_metadata(edit.TINY)["outputs"]
     assert metadata(outputs=[output]).outputs[0].name == "quantiles"
     for outputs in ([], [output, output]):
-        with pytest.raises(ValidationError, match="outputs must be one tensor"):
+        with pytest.raises(ValidationError, match="outputs are"):
             metadata(outputs=outputs)
 
 
@@ -156,3 +162,90 @@ def test_an_unknown_field_is_refused_wherever_it_is() -> None:
         signature(colour="green")
     with pytest.raises(ValidationError, match="Extra inputs are not permitted"):
         metadata(colour="green")
+
+
+def test_metadata_from_before_covariates_is_read_as_having_none() -> None:
+    older = edit.read_metadata(edit.TINY)
+    for field in ("covariates", "calendar"):
+        older["signature"].pop(field)
+    found = Metadata.model_validate_json(json.dumps(older))
+    assert found.signature.covariates == Covariates()
+    assert not found.signature.covariates
+    assert not found.signature.calendar
+    assert [spec.name for spec in found.signature.inputs] == ["context", "lengths"]
+
+
+def test_a_signature_with_everything_survives_a_round_trip() -> None:
+    text = toy.SIGNATURE.model_dump_json()
+    assert ForecastSignature.model_validate_json(text) == toy.SIGNATURE
+
+
+def test_only_the_tensors_that_apply_are_wanted_and_always_in_one_order() -> None:
+    everything = [str(spec) for spec in toy.SIGNATURE.inputs]
+    assert everything == [
+        "context float32 [batch, time]",
+        "lengths int64 [batch]",
+        "timestamps int64 [batch, span]",
+        "past_covariates float32 [batch, time, 2]",
+        "known_covariates float32 [batch, span, 1]",
+        "static_features float32 [batch, 1]",
+        "static_categories int64 [batch, 1]",
+    ]
+    none: dict[str, Any] = {"past": (), "known": (), "static": (), "categories": ()}
+    for at, kind in enumerate(none):
+        declared = toy.SIGNATURE.covariates.model_copy(update={kind: ()})
+        rest = signature(covariates=declared, calendar=True).inputs
+        assert [str(spec) for spec in rest] == everything[: 3 + at] + everything[4 + at :]
+    assert [spec.name for spec in signature(calendar=True).inputs][2:] == ["timestamps"]
+
+
+def test_inputs_of_another_kind_than_the_signature_are_refused() -> None:
+    document = edit.read_metadata(edit.TINY)
+    calendar = document["signature"] | {"calendar": True}
+    with pytest.raises(ValidationError, match="signature says .*timestamps int64"):
+        metadata(signature=calendar)
+    stray = {"name": "timestamps", "dtype": "int64", "shape": ["batch", "span"]}
+    with pytest.raises(ValidationError, match="inputs are .*timestamps int64"):
+        metadata(inputs=[*document["inputs"], stray])
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"past": ("a", "a")},
+        {"past": ("a",), "known": ("a",)},
+        {"known": ("a",), "static": ("a",)},
+        {"static": ("a",), "categories": (Category(name="a", values=("x",)),)},
+    ],
+)
+def test_a_name_has_one_meaning(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match=r"\['a'\] are declared twice"):
+        Covariates(**wrong)
+
+
+@pytest.mark.parametrize("values", [("b", "a"), ("a", "a")])
+def test_the_values_of_a_category_are_sorted_and_distinct(values: tuple[str, ...]) -> None:
+    with pytest.raises(ValidationError, match="'region' must be sorted and distinct"):
+        Category(name="region", values=values)
+
+
+@given(st.sets(st.text(max_size=3), max_size=20), st.text(max_size=3))
+def test_a_code_is_the_place_of_a_value_and_0_is_any_other(values: set[str], other: str) -> None:
+    category = Category(name="region", values=tuple(sorted(values)))
+    codes = [category.code(value) for value in sorted(values)]
+    assert codes == list(range(1, len(values) + 1))
+    assert category.code(None) == 0
+    assert (category.code(other) == 0) == (other not in values)
+
+
+def test_codes_are_in_the_order_of_the_categories() -> None:
+    declared = Covariates(
+        categories=(
+            Category(name="region", values=("north", "south")),
+            Category(name="kind", values=("a", "b", "c")),
+        )
+    )
+    assert declared.codes(["south", "a"]) == (2, 1)
+    assert declared.codes([None, "d"]) == (0, 0)
+    with pytest.raises(ValueError, match="shorter"):
+        declared.codes(["south"])

@@ -1,11 +1,17 @@
 """Placement: a row's bucket is its own affair, and no row or value is lost on the way."""
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from service.contract.placement import Block, bucket, place
+from service.contract.metadata import ForecastSignature
+from service.contract.placement import Block, History, bucket, place, stack, unstack
+from tests.artifacts import toy
 
 lengths = st.integers(1, 3000)
 histories = st.lists(
@@ -19,12 +25,36 @@ def arrays(values: list[list[float]]) -> list[NDArray[np.float64]]:
     return [np.array(row, np.float64) for row in values]
 
 
-def placed(blocks: list[Block], row: int) -> tuple[NDArray[np.float32], int]:
-    """The padded context and the length of one series."""
+def targets(values: list[list[float]]) -> list[History]:
+    return [History(row) for row in arrays(values)]
+
+
+def plain(context_length: int) -> ForecastSignature:
+    """A signature without covariates and calendar."""
+    return ForecastSignature(
+        freq="D",
+        seasonality=7,
+        context_length=context_length,
+        minimum_context=1,
+        horizon=3,
+        quantile_levels=(0.5,),
+    )
+
+
+def placed(blocks: list[Block], row: int) -> tuple[NDArray[Any], ...]:
+    """One series' row of every tensor."""
     for block in blocks:
         for at in np.flatnonzero(block.rows == row):
-            return block.context[at], int(block.lengths[at])
+            return tuple(array[at] for array in block.inputs)
     raise AssertionError(f"series {row} was not placed")
+
+
+@st.composite
+def dressed(draw: st.DrawFn) -> list[History]:
+    """Series with everything that the toy wants."""
+    random = np.random.default_rng(draw(st.integers(0, 2**32)))
+    steps = draw(st.lists(st.integers(1, 50), min_size=1, max_size=12))
+    return [toy.history(n, random) for n in steps]
 
 
 @given(lengths, lengths)
@@ -57,20 +87,19 @@ def test_a_bucket_is_its_own_bucket(length: int, context_length: int) -> None:
 
 @given(histories, st.integers(1, 60))
 def test_every_row_is_placed_exactly_once(values: list[list[float]], context: int) -> None:
-    blocks = place(arrays(values), context)
+    blocks = place(targets(values), plain(context))
     rows = np.concatenate([block.rows for block in blocks])
     assert sorted(rows.tolist()) == list(range(len(values)))
     for block in blocks:
-        assert len(block.rows) == len(block.context) == len(block.lengths)
+        assert {len(array) for array in block.inputs} == {len(block.rows)}
 
 
 @given(histories, st.integers(1, 60))
 def test_the_newest_values_are_kept_and_the_rest_is_nan(
     values: list[list[float]], context: int
 ) -> None:
-    series = arrays(values)
-    blocks = place(series, context)
-    for row, history in enumerate(series):
+    blocks = place(targets(values), plain(context))
+    for row, history in enumerate(arrays(values)):
         padded, length = placed(blocks, row)
         assert length == min(len(history), context)
         np.testing.assert_array_equal(padded[:length], history[-length:].astype(np.float32))
@@ -81,39 +110,116 @@ def test_the_newest_values_are_kept_and_the_rest_is_nan(
 def test_a_row_is_placed_the_same_alone_and_among_others(
     values: list[list[float]], context: int
 ) -> None:
-    series = arrays(values)
-    blocks = place(series, context)
+    series = targets(values)
+    blocks = place(series, plain(context))
     for row, history in enumerate(series):
-        (alone,) = place([history], context)
-        among, length = placed(blocks, row)
-        np.testing.assert_array_equal(among, alone.context[0])
-        assert length == alone.lengths[0]
+        (alone,) = place([history], plain(context))
+        for among, single in zip(placed(blocks, row), alone.inputs, strict=True):
+            np.testing.assert_array_equal(among, single[0])
 
 
 @given(histories, st.integers(1, 60))
 def test_a_block_is_one_bucket_and_no_bucket_has_two(
     values: list[list[float]], context: int
 ) -> None:
-    blocks = place(arrays(values), context)
-    widths = [block.context.shape[1] for block in blocks]
+    blocks = place(targets(values), plain(context))
+    widths = [block.inputs[0].shape[1] for block in blocks]
     assert len(set(widths)) == len(widths)
     for block, width in zip(blocks, widths, strict=True):
         assert {bucket(len(values[row]), context) for row in block.rows} == {width}
 
 
-def test_tensors_have_the_types_of_the_graph() -> None:
-    (block,) = place([np.array([1, 2, 3], np.float64)], 24)
-    assert block.context.dtype == np.float32
-    assert block.lengths.dtype == np.int64
-    assert block.context.flags.c_contiguous
+def test_without_covariates_and_calendar_there_are_two_tensors() -> None:
+    (block,) = place([toy.history(3, np.random.default_rng(0))], plain(24))
+    context, lengths = block.inputs
+    assert [str(array.dtype) for array in block.inputs] == ["float32", "int64"]
+    assert lengths.shape == (1,)
+    assert context.flags.c_contiguous
 
 
 def test_placing_leaves_the_series_as_they_were() -> None:
     series = np.arange(30.0)
-    (block,) = place([series], 24)
-    block.context[:] = 0
+    (block,) = place([History(series)], plain(24))
+    block.inputs[0][:] = 0
     np.testing.assert_array_equal(series, np.arange(30.0))
 
 
 def test_no_series_need_no_block() -> None:
-    assert place([], 24) == []
+    assert place([], plain(24)) == []
+
+
+@given(dressed())
+def test_every_tensor_has_the_shape_and_type_of_the_signature(series: list[History]) -> None:
+    for block in place(series, toy.SIGNATURE):
+        sizes = toy.SIGNATURE.sizes(len(block.rows), block.inputs[0].shape[1])
+        found = [(array.shape, str(array.dtype)) for array in block.inputs]
+        assert found == [(spec.fixed(sizes), spec.dtype) for spec in toy.SIGNATURE.inputs]
+
+
+@given(dressed())
+def test_the_horizon_follows_the_context_and_the_padding_follows_both(
+    series: list[History],
+) -> None:
+    blocks = place(series, toy.SIGNATURE)
+    for row, history in enumerate(series):
+        context, n, timestamps, past, known, static, categories = placed(blocks, row)
+        span = n + 3
+        assert history.timestamps is not None
+        assert history.past is not None
+        assert history.known is not None
+        np.testing.assert_array_equal(context[:n], history.target[-n:].astype(np.float32))
+        np.testing.assert_array_equal(timestamps[:span], history.timestamps[-span:])
+        np.testing.assert_array_equal(past[:n], history.past[-n:].astype(np.float32))
+        np.testing.assert_array_equal(known[:span], history.known[-span:].astype(np.float32))
+        np.testing.assert_array_equal(static, history.static)
+        np.testing.assert_array_equal(categories, history.categories)
+        assert not timestamps[span:].any()
+        assert np.isnan(past[n:]).all()
+        assert np.isnan(known[span:]).all()
+
+
+@given(dressed())
+def test_a_dressed_row_is_placed_the_same_alone_and_among_others(series: list[History]) -> None:
+    blocks = place(series, toy.SIGNATURE)
+    for row, history in enumerate(series):
+        (alone,) = place([history], toy.SIGNATURE)
+        for among, single in zip(placed(blocks, row), alone.inputs, strict=True):
+            np.testing.assert_array_equal(among, single[0])
+
+
+@given(dressed())
+def test_what_covariates_a_row_has_does_not_move_it_to_another_bucket(
+    series: list[History],
+) -> None:
+    with_all = place(series, toy.SIGNATURE)
+    bare = place(series, plain(toy.SIGNATURE.context_length))
+    for one, other in zip(with_all, bare, strict=True):
+        np.testing.assert_array_equal(one.rows, other.rows)
+        np.testing.assert_array_equal(one.inputs[0], other.inputs[0])
+        np.testing.assert_array_equal(one.inputs[1], other.inputs[1])
+
+
+@given(dressed(), st.integers(50, 60))
+def test_what_was_stacked_is_unstacked(series: list[History], padded: int) -> None:
+    found = unstack(stack(series, toy.SIGNATURE, padded), toy.SIGNATURE)
+    for one, other in zip(found, series, strict=True):
+        for field in ("target", "timestamps", "past", "known", "static", "categories"):
+            np.testing.assert_array_equal(getattr(one, field), getattr(other, field))
+
+
+WRONG: dict[str, Any] = {
+    "timestamps": np.zeros(7, np.int64),
+    "past": np.zeros((1, 2)),
+    "known": np.zeros((5, 1)),
+    "static": np.zeros(2),
+    "categories": np.zeros((), np.int64),
+}
+
+
+@pytest.mark.parametrize("field", WRONG)
+def test_a_history_that_lacks_what_is_declared_is_refused_and_not_filled_up(field: str) -> None:
+    good = toy.history(5, np.random.default_rng(0))
+    for value in (None, WRONG[field]):
+        changes: Any = {field: value}
+        with pytest.raises(ValueError, match=f"{field} of history 1 has the shape .*, expected"):
+            place([good, replace(good, **changes)], toy.SIGNATURE)
