@@ -11,11 +11,20 @@ import click
 
 from service.contract.layout import is_name
 from training.extras import needs
-from training.options import Duration, ModelName, Table, models_option, source_options
+from training.options import (
+    Duration,
+    Effort,
+    ModelName,
+    Source,
+    Table,
+    models_option,
+    source_options,
+)
 
 if TYPE_CHECKING:
-    from training.config import NetworkConfig
+    from training.config import FitConfig, NetworkConfig
     from training.data import Panel
+    from training.origins import Origins
 
 
 @click.command()
@@ -25,36 +34,36 @@ if TYPE_CHECKING:
 @click.option("--resume", is_flag=True, help="Continue an interrupted training.")
 @needs("cpu", "train")
 def train(
-    source: str,
+    source: Source,
     horizon: int | None,
-    freq: str | None,
+    effort: Effort,
     name: str | None,
     models: Path,
-    seed: int,
-    budget: float | None,
     resume: bool,
 ) -> None:
     """Train on SOURCE, judge it beside the baselines, and publish the next version.
 
-    SOURCE is a worked example (airline) or a long table, CSV or Parquet: item_id, timestamp, target
-    (or unique_id, ds, y; or two columns for one series).
+    SOURCE is a worked example (airline) or a long table, CSV, Parquet or a folder of Parquet files:
+    item_id, timestamp, target (or unique_id, ds, y; or two columns for one series). What each other
+    column means is said by --past, --known, --static and --category.
     """
     from service.contract.artifact import InvalidArtifact
-    from training.config import FitConfig, NetworkConfig
+    from training.checkpoint import CannotResume
     from training.data import InvalidTable
+    from training.devices import DeviceUnavailable
     from training.export import ExportFailed
-    from training.fit import CannotResume, Diverged
+    from training.fit import Diverged
     from training.origins import Origins
     from training.parity import ParityFailed
     from training.progress import Progress
     from training.train import train as run
 
     try:
-        panel, horizon = _open_source(source, horizon, freq)
-        name = name or _name_of(source)
-        fit_config = FitConfig(seed=seed).with_budget(budget)
-        network_config = NetworkConfig.for_panel(panel, Origins(horizon))
+        panel, horizon = _open_source(source, horizon)
+        name = name or _name_of(source.name)
+        network_config, fit_config = _configure(panel, Origins(horizon), effort)
         click.echo(_summary(panel, network_config))
+        _remark(panel)
         started = time.monotonic()
         with Progress(100, "%") as progress:
             folder = run(
@@ -67,7 +76,7 @@ def train(
                 progress=progress.share,
                 say=progress.say,
             )
-    except (InvalidTable, CannotResume, Diverged) as error:
+    except (InvalidTable, CannotResume, DeviceUnavailable, Diverged) as error:
         raise click.ClickException(str(error)) from None
     except (ExportFailed, InvalidArtifact, ParityFailed) as error:
         raise click.ClickException(f"nothing is published: {error}") from None
@@ -95,14 +104,12 @@ def train(
 @click.option("--report", type=click.Path(path_type=Path, file_okay=False), help="Pictures.")
 @needs("cpu", "train")
 def backtest(
-    source: str,
+    source: Source,
     horizon: int | None,
     windows: int,
     step: int | None,
     seasonality: int | None,
-    freq: str | None,
-    seed: int,
-    budget: float | None,
+    effort: Effort,
     baseline_limit: float,
     output: Path | None,
     report: Path | None,
@@ -111,8 +118,8 @@ def backtest(
 
     Nothing is published; --output writes item_id, cutoff, timestamp and one column per level.
     """
-    from training.config import FitConfig, NetworkConfig
     from training.data import InvalidTable
+    from training.devices import DeviceUnavailable
     from training.fit import Diverged
     from training.forecast import write
     from training.origins import Origins
@@ -121,11 +128,11 @@ def backtest(
     from training.rolling import frame, rolling
 
     try:
-        panel, horizon = _open_source(source, horizon, freq)
+        panel, horizon = _open_source(source, horizon)
         origins = Origins(horizon, windows, step or 0)
-        fit_config = FitConfig(seed=seed).with_budget(budget)
-        network_config = NetworkConfig.for_panel(panel, origins)
+        network_config, fit_config = _configure(panel, origins, effort)
         click.echo(_summary(panel, network_config))
+        _remark(panel)
         with Progress(100, "%") as progress:
             judged, curve = rolling(
                 panel,
@@ -140,7 +147,7 @@ def backtest(
             write(frame(panel, judged), output)
         if report:
             draw(report, curve, judged)
-    except (InvalidTable, Diverged, OSError) as error:
+    except (InvalidTable, DeviceUnavailable, Diverged, OSError) as error:
         raise click.ClickException(str(error)) from None
     click.echo(judged.table())
     click.echo(judged.verdict())
@@ -153,39 +160,70 @@ def backtest(
 @models_option
 @needs("cpu", "tables")
 def forecast(model: str, table: Path, output: Path, models: Path) -> None:
-    """Forecast every series of TABLE with MODEL (name or name@version), without a server."""
+    """Forecast every series of TABLE with MODEL (name or name@version), without a server.
+
+    TABLE has the columns that the model was trained with. Where the model has known covariates, the
+    last rows of every item, as many as its horizon, are those to forecast: with an empty target.
+    """
     from service.contract.artifact import InvalidArtifact
     from service.errors import ServiceError
     from service.repository import open_version
     from training import data
     from training.forecast import forecast as run
-    from training.forecast import write
+    from training.output import Output
     from training.progress import Progress
 
     name, version = _find_version(models, model)
     try:
         live = open_version(models, name, version, "cpu")
-        panel = data.load(table, live.metadata.signature.freq)
-        with Progress(len(panel.series), " series") as progress:
-            frame = run(live, panel, progress.advance)
-        write(frame, output)
+        with Output(output) as file:
+            panel = data.load_for(table, live.metadata.signature)
+            _remark(panel)
+            started = time.monotonic()
+            with Progress(len(panel.series), " series") as progress:
+                for frame in run(live, panel):
+                    file.add(frame)
+                    progress.advance(frame.height // live.metadata.signature.horizon)
+            seconds = time.monotonic() - started
     except (data.InvalidTable, InvalidArtifact, ServiceError, OSError) as error:
         raise click.ClickException(str(error)) from None
-    click.echo(f"{len(panel.series)} series, {frame.height} rows: {output}")
+    except KeyboardInterrupt:
+        raise click.ClickException(f"interrupted; {output} is as it was") from None
+    count = len(panel.series)
+    rate = f"{seconds:.1f} s, {count / seconds:.0f} series/s"
+    click.echo(f"{count} series, {file.rows} rows in {rate}: {output}")
 
 
-def _open_source(source: str, horizon: int | None, freq: str | None) -> "tuple[Panel, int]":
+def _open_source(source: Source, horizon: int | None) -> "tuple[Panel, int]":
     from training import data, recipes
 
-    if source in recipes.RECIPES:
-        recipe = recipes.RECIPES[source]
+    roles = data.Roles(source.past, source.known, source.static, source.categories)
+    if source.name in recipes.RECIPES:
+        if roles != data.Roles():
+            raise click.UsageError(f"{source.name} has no columns beside the target; name none")
+        recipe = recipes.RECIPES[source.name]
         return recipe.load(), horizon or recipe.horizon
     if horizon is None:
         raise click.UsageError(
-            f"--horizon is needed for {source}: the number of steps to forecast "
+            f"--horizon is needed for {source.name}: the number of steps to forecast "
             f"(worked examples that know theirs: {', '.join(recipes.RECIPES)})"
         )
-    return data.load(Path(source), freq), horizon
+    return data.load(Path(source.name), source.freq, roles), horizon
+
+
+def _remark(panel: "Panel") -> None:
+    if panel.remark:
+        click.echo(f"Note: {panel.remark}.", err=True)
+
+
+def _configure(
+    panel: "Panel", origins: "Origins", effort: Effort
+) -> "tuple[NetworkConfig, FitConfig]":
+    from training.config import FitConfig, NetworkConfig
+
+    network = NetworkConfig.for_panel(panel, origins).with_levels(effort.levels)
+    fit = FitConfig(effort.seed, effort.device, effort.devices).with_budget(effort.budget)
+    return network, fit
 
 
 def _name_of(source: str) -> str:

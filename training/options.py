@@ -2,6 +2,8 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -54,18 +56,79 @@ _SOURCE = (
     click.argument("source"),
     click.option("--horizon", type=click.IntRange(1), help="Steps to forecast. Needed for a file."),
     click.option("--freq", help="pandas offset alias of the series, MS or 15min say; inferred."),
+    click.option(
+        "--past", multiple=True, metavar="COLUMN", help="A number per step, known up to now only."
+    ),
+    click.option(
+        "--known", multiple=True, metavar="COLUMN", help="A number per step, known ahead as well."
+    ),
+    click.option("--static", multiple=True, metavar="COLUMN", help="A number per item."),
+    click.option(
+        "--category", "categories", multiple=True, metavar="COLUMN", help="A text per item."
+    ),
     click.option("--seed", type=click.IntRange(0), default=0, help="Same seed, same weights."),
     click.option(
         "--budget", type=Duration(), help="Time to train for, 90s or 10m say; else 1000 steps."
     ),
+    click.option(
+        "--level",
+        "levels",
+        type=click.FloatRange(0, 1, min_open=True, max_open=True),
+        multiple=True,
+        help="A quantile level beside 0.1 to 0.9, 0.975 say.",
+    ),
+    click.option(
+        "--device",
+        type=click.Choice(("cpu", "cuda")),
+        default="cpu",
+        help="Where to train. cuda: in mixed precision, and not to the same bits every time.",
+    ),
+    click.option(
+        "--devices",
+        type=click.IntRange(1),
+        default=1,
+        help="How many of them; each takes batches of its own.",
+    ),
 )
+_ROLES = ("past", "known", "static", "categories")
+_EFFORT = ("seed", "budget", "levels", "device", "devices")
+
+
+@dataclass(frozen=True)
+class Source:
+    """What to train on, as the command line says it."""
+
+    name: str  # a worked example, or the path of a table
+    freq: str | None
+    past: tuple[str, ...]
+    known: tuple[str, ...]
+    static: tuple[str, ...]
+    categories: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How to train, as the command line says it."""
+
+    seed: int
+    budget: float | None  # seconds
+    levels: tuple[float, ...]  # beside the usual ones
+    device: str
+    devices: int
 
 
 def source_options(command: Callable[..., None]) -> Callable[..., None]:
-    """SOURCE, and how to read it and train on it."""
+    """SOURCE, and how to read it and train on it: the command gets a `Source` and an `Effort`."""
+
+    @wraps(command)
+    def run(*, source: str, freq: str | None, **options: Any) -> None:
+        roles = {role: options.pop(role) for role in _ROLES}
+        effort = {name: options.pop(name) for name in _EFFORT}
+        command(source=Source(source, freq, **roles), effort=Effort(**effort), **options)
+
     for option in reversed(_SOURCE):
-        command = option(command)
-    return command
+        run = option(run)
+    return run
 
 
 models_option = click.option(

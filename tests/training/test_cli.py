@@ -14,7 +14,10 @@ from click.testing import CliRunner, Result
 
 from service.cli import main
 from service.contract import artifact
+from service.contract.metadata import Category, Covariates
 from tests.conftest import ARTIFACTS
+from tests.end_to_end.server import client, serving
+from training import forecast, output
 
 
 def gatecast(*arguments: object) -> Result:
@@ -77,6 +80,8 @@ def test_a_version_holds_the_model_its_metadata_golden_answers_and_pictures(
         "loss.png",
         "forecast.png",
         "calibration.png",
+        "horizon.png",
+        "worst.png",
     }
     metadata = artifact.read(folder).metadata
     assert metadata.task == "forecast"
@@ -178,6 +183,138 @@ def test_offline_forecasts_are_those_of_the_service(
             )
         stamps = [str(stamp).replace(" ", "T")[:19] for stamp in mine["timestamp"].to_list()]
         assert stamps == one["timestamps"]
+
+
+@pytest.fixture(scope="module")
+def promoted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A models folder with a model that wants covariates of every kind, and the table it is of.
+
+    The last 3 days of each shop have promotions and no target.
+    """
+    folder = tmp_path_factory.mktemp("promoted")
+    random = np.random.default_rng(0)
+    steps = np.arange(40)
+    shops = []
+    for shop in range(6):
+        promo = random.random(40) < 0.3
+        target = 10 + shop + steps % 7 + 5 * promo + random.normal(scale=0.3, size=40)
+        columns = {
+            "item_id": f"shop-{shop}",
+            "timestamp": [datetime(2024, 1, 1) + timedelta(days=int(step)) for step in steps],
+            "target": [float(y) if step < 37 else None for step, y in enumerate(target)],
+            "promo": promo,
+            "visits": random.normal(size=40),
+            "size": 1.5 * shop,
+            "region": ["north", "south", None][shop % 3],
+        }
+        shops.append(pl.DataFrame(columns))
+    path = folder / "shops.parquet"
+    pl.concat(shops).write_parquet(path)
+    roles = ("--known", "promo", "--past", "visits", "--static", "size", "--category", "region")
+    options = ("--horizon", 3, "--budget", "2s", "--models", folder / "models")
+    done = gatecast("train", path, *roles, *options)
+    assert done.exit_code == 0, done.output
+    return folder / "models", path
+
+
+def test_a_model_of_covariates_declares_them_and_learns_from_the_past_alone(
+    promoted: tuple[Path, Path],
+) -> None:
+    metadata = artifact.read(promoted[0] / "shops/1").metadata
+    assert metadata.signature.covariates == Covariates(
+        past=("visits",),
+        known=("promo",),
+        static=("size",),
+        categories=(Category(name="region", values=("north", "south")),),
+    )
+    assert metadata.training.observations == 6 * 37
+
+
+def test_offline_forecasts_with_covariates_are_those_of_the_service(
+    promoted: tuple[Path, Path], tmp_path: Path
+) -> None:
+    models, path = promoted
+    done = gatecast("forecast", "shops", path, "--output", tmp_path / "o.csv", "--models", models)
+    assert done.exit_code == 0, done.output
+    got = pl.read_csv(tmp_path / "o.csv", try_parse_dates=True)
+    series = [
+        {
+            "item_id": shop["item_id"][0],
+            "start": "2024-01-01",
+            "target": shop["target"][:37].to_list(),
+            "known_covariates": {"promo": shop["promo"].cast(float).to_list()},
+            "past_covariates": {"visits": shop["visits"][:37].to_list()},
+            "static_features": {"size": shop["size"][0], "region": shop["region"][0]},
+        }
+        for shop in pl.read_parquet(path).partition_by("item_id", maintain_order=True)
+    ]
+    with serving(models) as server, client(server) as http:
+        answered = http.post("/v1/forecast", json={"model": "shops", "series": series})
+    assert answered.status_code == 200, answered.text
+    for one in answered.json()["series"]:
+        mine = got.filter(item_id=one["item_id"])
+        for level, values in one["quantiles"].items():
+            found = mine[level].to_numpy().astype(np.float32)
+            np.testing.assert_array_equal(found, np.array(values, np.float32))
+        stamps = mine["timestamp"].dt.to_string("%Y-%m-%dT%H:%M:%S").to_list()
+        assert stamps == one["timestamps"]
+
+
+@pytest.mark.parametrize(
+    ("column", "message"),
+    [
+        ("target", "item 'shop-0', row 38: target is 1 in the last 3 steps.* append 3 rows with"),
+        ("promo", "item 'shop-0', row 38: promo is missing at 2024-02-07T00:00:00; promo must be"),
+    ],
+)
+def test_a_horizon_that_is_not_as_the_model_wants_it_is_refused(
+    promoted: tuple[Path, Path], column: str, message: str, tmp_path: Path
+) -> None:
+    models, path = promoted
+    frame = pl.read_parquet(path)
+    value = 1.0 if column == "target" else None
+    cell = pl.when(pl.int_range(pl.len()) == 37).then(value).otherwise(column)
+    frame.with_columns(cell.alias(column)).write_parquet(tmp_path / "x.parquet")
+    path = tmp_path / "x.parquet"
+    done = gatecast("forecast", "shops", path, "--output", tmp_path / "o.csv", "--models", models)
+    assert done.exit_code != 0
+    assert re.search(message, done.output), done.output
+    assert not (tmp_path / "o.csv").exists()
+
+
+def test_a_folder_is_forecast_in_chunks_with_its_rate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In chunks and pieces of a few series, the answers are those of one piece."""
+    frame = pl.concat(
+        pl.DataFrame(
+            {
+                "item_id": f"i{n}",
+                "timestamp": [datetime(2024, 1, 1) + timedelta(hours=4 * k) for k in range(5 + n)],
+                "target": [float((n + 1) * (k % 6)) for k in range(5 + n)],
+            }
+        )
+        for n in range(50)
+    )
+    frame.write_parquet(tmp_path / "all.parquet")
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    for part in range(0, len(frame), 400):
+        frame[part : part + 400].write_parquet(folder / f"{part:05}.parquet")
+    whole, parts = tmp_path / "whole.parquet", tmp_path / "parts.parquet"
+    done = gatecast(
+        "forecast", "tiny", tmp_path / "all.parquet", "--output", whole, "--models", ARTIFACTS
+    )
+    assert re.search(r"50 series, 300 rows in .* s, \d+ series/s: .*whole\.parquet", done.output)
+    monkeypatch.setattr(forecast, "CHUNK", 7)
+    monkeypatch.setattr(output, "ROWS", 60)
+    done = gatecast("forecast", "tiny", folder, "--output", parts, "--models", ARTIFACTS)
+    assert done.exit_code == 0, done.output
+    assert "50/50" in done.output
+    assert pl.read_parquet(parts).equals(pl.read_parquet(whole))
+    assert pl.read_parquet(whole)["item_id"].to_list() == [
+        f"i{n}" for n in range(50) for _ in range(6)
+    ]
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.contract.frequency import Frequency
-from training import data
 from training.data import InvalidTable, Panel, Series, from_frame, load
 from training.recipes import airline
+from training.tables import steps
 
 NAN = float("nan")
 Rows = list[tuple[str, str, float | None]]
@@ -182,7 +182,7 @@ def test_no_order_of_bits_in_a_missing_value_changes_the_fingerprint() -> None:
 def test_repeated_timestamps_name_both_rows() -> None:
     a = daily("a", 1, 2, 3)
     message = refusal(table(*a, *daily("b", 1, 2, 3), a[1]))
-    assert "item 'a' has the timestamp 2024-03-02T00:00:00 in rows 2 and 7" in message
+    assert "item 'a' has the timestamp 2024-03-02T00:00:00 in row 2 and row 7" in message
     assert "keep one" in message
 
 
@@ -236,7 +236,7 @@ def test_a_gap_that_would_fill_the_memory_is_named() -> None:
 
 
 def test_the_longest_series_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(data, "LONGEST", 3)
+    monkeypatch.setattr(steps, "LONGEST", 3)
     assert len(from_frame(table(*daily("a", 1, 2, 3))).series[0].target) == 3
     assert "a series of 4 steps of D" in refusal(table(*daily("a", 1, 2, 3, 4)))
 

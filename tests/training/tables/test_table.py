@@ -1,5 +1,6 @@
 """Columns and cells of a table: every reading, and every refusal with its row and remedy."""
 
+import re
 from pathlib import Path
 
 import polars as pl
@@ -8,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.contract.timestamp import InvalidTimestamp, read_timestamp
-from training.table import InvalidTable, read, tidy
+from training.tables.rows import Rows
+from training.tables.source import pieces
+from training.tables.table import InvalidTable, Roles, tidy
 
 HEADER = "item_id,timestamp,target\n"
 
@@ -19,9 +22,13 @@ def csv(tmp_path: Path, text: str | bytes, name: str = "sales.csv") -> Path:
     return path
 
 
+def read(path: Path) -> pl.DataFrame:
+    return pl.concat([piece.frame for piece in pieces(path)])
+
+
 def refusal_of(path: Path) -> str:
     with pytest.raises(InvalidTable) as caught:
-        tidy(read(path), path.name)
+        Rows.of(pieces(path), path.name)
     assert path.name in str(caught.value)
     return str(caught.value)
 
@@ -160,10 +167,118 @@ def test_a_missing_column_lists_what_was_found(
     assert "name the columns" in message
 
 
-def test_columns_that_would_be_ignored_are_refused(tmp_path: Path) -> None:
+def test_a_column_without_a_role_is_refused(tmp_path: Path) -> None:
     message = refusal_of(csv(tmp_path, "item_id,timestamp,target,price,promo\n"))
-    assert "column price, promo is not used" in message
-    assert "drop it" in message
+    assert "column price, promo has no role; name it with --past" in message
+    assert all(word in message for word in ("--known", "--static", "--category", "or drop it"))
+
+
+WIDE = "price,item_id,promo,timestamp,size,target,region\n"
+ROLES = Roles(past=("promo",), known=("price",), static=("size",), categories=("region",))
+
+
+def test_columns_with_a_role_keep_their_names(tmp_path: Path) -> None:
+    path = csv(tmp_path, WIDE + "1.5,a,True,2024-03-01,,7,north\n2,a,false,2024-03-02,3,NA,\n")
+    frame = tidy(read(path), "table", ROLES)
+    assert frame["price"].to_list() == [1.5, 2.0]
+    assert frame["promo"].to_list() == [1.0, 0.0]
+    assert frame["size"].is_nan().to_list() == [True, False]
+    assert frame["region"].to_list() == ["north", None]
+    assert frame["target"].is_nan().to_list() == [False, True]
+
+
+def test_logical_values_are_one_and_zero_in_parquet_too() -> None:
+    frame = pl.DataFrame({"ds": ["2024-03-01"] * 2, "y": [1, 2], "promo": [True, None]})
+    assert tidy(frame, "table", Roles(past=("promo",)))["promo"].fill_nan(None).to_list() == [
+        1,
+        None,
+    ]
+
+
+def test_one_series_of_two_columns_may_have_covariates() -> None:
+    frame = pl.DataFrame({"Month": ["2024-03-01"], "price": [1.0], "Passengers": [7]})
+    assert tidy(frame, "table", Roles(known=("price",)))["target"].to_list() == [7.0]
+
+
+@pytest.mark.parametrize(
+    ("roles", "message"),
+    [
+        (Roles(known=("prise",)), "column prise, of --known, is missing, found price, item_id"),
+        (Roles(known=("prise",)), "add it to the table, or leave out --known prise"),
+        (Roles(past=("price",), known=("price",)), "column price is named with --past and --known"),
+        (Roles(past=("price", "price")), "column price is named with --past and --past"),
+        (Roles(static=("target",)), "column target cannot be named with --static"),
+        (Roles(categories=("region",), known=("price",)), "column promo, size has no role"),
+        (Roles(known=("kind",), fixed=True), "column kind, which the model was trained with"),
+        (Roles(known=("price",), fixed=True), "column promo, size, region was not there in train"),
+        (Roles(known=("price",), fixed=True), "the model reads: price"),
+    ],
+)
+def test_columns_and_roles_that_disagree_are_refused(roles: Roles, message: str) -> None:
+    columns = WIDE.strip().split(",")
+    with pytest.raises(InvalidTable, match=re.escape(message)):
+        tidy(pl.DataFrame({name: ["1"] for name in columns}), "table", roles)
+
+
+@pytest.mark.parametrize("name", ["", "__index_level_0__"])
+def test_the_index_of_a_pandas_frame_is_recognised(name: str) -> None:
+    columns = ("item_id", "timestamp", "target", name)
+    with pytest.raises(InvalidTable, match="is the index of a pandas frame; write the file with"):
+        tidy(pl.DataFrame({column: ["1"] for column in columns}), "table")
+
+
+def test_a_missing_item_id_is_not_taken_for_a_missing_role() -> None:
+    frame = pl.DataFrame({"shop": ["a"], "timestamp": ["2024-03-01"], "target": [1]})
+    with pytest.raises(InvalidTable, match="column item_id is missing, found shop, timestamp"):
+        tidy(frame, "table")
+
+
+@pytest.mark.parametrize(
+    ("roles", "problem"),
+    [
+        (Roles(past=("x",)), "item 'b', row 2: x is 'high', expected a number such as 12.5"),
+        (Roles(past=("x",)), "or name the column with --category if it is text"),
+        (Roles(categories=("x",)), None),
+    ],
+)
+def test_text_is_a_category_and_no_number(roles: Roles, problem: str | None) -> None:
+    frame = pl.DataFrame(
+        {"unique_id": ["a", "b"], "ds": ["2024-03-01"] * 2, "y": [1, 2], "x": ["1", "high"]}
+    )
+    if problem is None:
+        assert tidy(frame, "table", roles)["x"].to_list() == ["1", "high"]
+        return
+    with pytest.raises(InvalidTable, match=re.escape(problem)):
+        tidy(frame, "table", roles)
+
+
+@pytest.mark.parametrize("roles", [Roles(past=("x",)), Roles(known=("x",)), Roles(static=("x",))])
+@pytest.mark.parametrize(("value", "shown"), [("inf", "inf"), ("-inf", "-inf"), ("2e36", "2e+36")])
+def test_a_covariate_that_float32_cannot_hold_names_its_item_and_row(
+    roles: Roles, value: str, shown: str
+) -> None:
+    days = ["2024-03-01", "2024-03-02"]
+    texts = pl.DataFrame({"unique_id": "a", "ds": days, "y": [1, 2], "x": ["1", value]})
+    for frame in (texts, texts.with_columns(pl.col("x").cast(pl.Float64))):
+        with pytest.raises(InvalidTable, match=f"item 'a', row 2: x is {re.escape(shown)}"):
+            tidy(frame, "table", roles)
+
+
+@pytest.mark.parametrize("values", [[1.5], [True], ["2024-03-01"]])
+def test_a_category_of_another_type_is_refused(values: list[object]) -> None:
+    column = pl.Series(values).str.to_date() if isinstance(values[0], str) else pl.Series(values)
+    frame = pl.DataFrame({"ds": ["2024-03-01"], "y": [1], "x": column})
+    with pytest.raises(InvalidTable, match="x is .*, expected text or integers for a category"):
+        tidy(frame, "table", Roles(categories=("x",)))
+
+
+def test_a_target_that_is_a_date_by_mistake_is_told_so(tmp_path: Path) -> None:
+    message = refusal_of(csv(tmp_path, HEADER + "a,2024-03-01,2024-03-01\n"))
+    assert "item 'a', row 1: target is '2024-03-01'" in message
+    assert "it is a date: check which column is the timestamp and which the target" in message
+    days = pl.Series(["2024-03-01"]).str.to_date()
+    message = refusal(ds=days, y=days)
+    assert "target is Date, expected numbers; it is a date: check which" in message
 
 
 @pytest.mark.parametrize("target", ["abc", "1,5", "1_000", "--", "12 EUR", "0x1F", "-"])
