@@ -7,6 +7,7 @@ and dates are stripped.
 
 import errno
 import hashlib
+import inspect
 import logging
 import os
 import shutil
@@ -14,6 +15,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import onnx
 import onnx_ir
@@ -22,7 +24,13 @@ import torch
 from torch import Tensor, nn
 
 from service.contract import layout
-from service.contract.metadata import CONTEXT, LENGTHS, QUANTILES, ModelFile, TensorSpec
+from service.contract.metadata import (
+    LENGTHS,
+    QUANTILES,
+    ForecastSignature,
+    ModelFile,
+    TensorSpec,
+)
 from training.network import GRUForecaster
 
 OPSET = 20  # GRU at version 14, the newest that ONNX Runtime's CUDA provider registers
@@ -34,39 +42,20 @@ class ExportFailed(RuntimeError):
     """The exported graph is not the one that was asked for."""
 
 
-def write_model(network: GRUForecaster, path: Path) -> ModelFile:
-    """Export the network to one ONNX file.
+def write_model(network: GRUForecaster, signature: ForecastSignature, path: Path) -> ModelFile:
+    """Export the network to one ONNX file whose tensors are those of the signature.
 
     Raises:
-        ExportFailed: a loop instead of a GRU node, the wrong convention, or a frozen axis.
+        ExportFailed: a loop instead of a GRU node, the wrong convention, a frozen axis, or other
+            tensors than the signature says.
     """
-    length = network.config.context_length + 1
-    examples = {
-        CONTEXT: (torch.ones(2, length), ("batch", "time")),
-        LENGTHS: (torch.tensor([1, length]), ("batch",)),
-    }
-    model = trace(network.eval(), examples, [QUANTILES])
+    model = trace(network.eval(), _examples(signature), [QUANTILES])
     _strip(model)
-    _check(model, network)
+    _check_nodes(model, network)
+    _check_tensors(model, signature)
     data = model.SerializeToString(deterministic=True)
     path.write_bytes(data)
     return ModelFile(sha256=hashlib.sha256(data).hexdigest(), size=len(data), opset=OPSET)
-
-
-def tensors(network: GRUForecaster) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
-    """The inputs and outputs that the graph must have."""
-    levels = len(network.config.quantile_levels)
-    return (
-        (
-            TensorSpec(name=CONTEXT, dtype="float32", shape=("batch", "time")),
-            TensorSpec(name=LENGTHS, dtype="int64", shape=("batch",)),
-        ),
-        (
-            TensorSpec(
-                name=QUANTILES, dtype="float32", shape=("batch", network.config.horizon, levels)
-            ),
-        ),
-    )
 
 
 def publish(models: Path, name: str, write: Callable[[Path, int], None]) -> Path:
@@ -102,6 +91,7 @@ def trace(
         inputs: by name and in order, an example and the names of its leading free axes.
         outputs: names.
     """
+    free = tuple(dict(enumerate(axes)) for _, axes in inputs.values())
     chatter = logging.getLogger("torch.onnx")
     level = chatter.level
     chatter.setLevel(logging.ERROR)  # it warns that torchvision is not installed
@@ -115,7 +105,7 @@ def trace(
                 opset_version=OPSET,
                 input_names=list(inputs),
                 output_names=list(outputs),
-                dynamic_shapes=tuple(dict(enumerate(axes)) for _, axes in inputs.values()),
+                dynamic_shapes=(free,) if _is_variadic(module) else free,
                 verbose=False,
             )
     finally:
@@ -127,6 +117,25 @@ def trace(
         program.model, input_size_limit=1 << 30, output_size_limit=1 << 30
     )
     return onnx_ir.serde.serialize_model(program.model)
+
+
+def _is_variadic(module: nn.Module) -> bool:
+    """Whether forward is `forward(*inputs)`, which the exporter sees as one argument."""
+    parameters = inspect.signature(module.forward).parameters.values()
+    return any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters)
+
+
+def _examples(signature: ForecastSignature) -> dict[str, tuple[Tensor, tuple[str, ...]]]:
+    """Two rows, one of a single step, and the free axes of each tensor."""
+    steps = signature.context_length + 1
+    sizes = signature.sizes(2, steps)
+    examples = {}
+    for spec in signature.inputs:
+        dtype = torch.float32 if spec.dtype == "float32" else torch.int64
+        axes = tuple(axis for axis in spec.shape if isinstance(axis, str))
+        examples[spec.name] = torch.zeros(spec.fixed(sizes), dtype=dtype), axes
+    examples[LENGTHS][0].copy_(torch.tensor([1, steps]))
+    return examples
 
 
 def _strip(model: onnx.ModelProto) -> None:
@@ -143,7 +152,7 @@ def _strip(model: onnx.ModelProto) -> None:
     del graph.value_info[:]  # inferred again by whoever needs it
 
 
-def _check(model: onnx.ModelProto, network: GRUForecaster) -> None:
+def _check_nodes(model: onnx.ModelProto, network: GRUForecaster) -> None:
     onnx.checker.check_model(model, full_check=True)
     kinds = [node.op_type for node in model.graph.node]
     if slow := _SLOW & set(kinds):
@@ -158,10 +167,25 @@ def _check(model: onnx.ModelProto, network: GRUForecaster) -> None:
             raise ExportFailed("a GRU node has the other convention of the reset gate")
         if not set(node.input[1:4]) <= weights:
             raise ExportFailed("a GRU node computes its weights at every run")
-    for value in model.graph.input:
-        dimensions = value.type.tensor_type.shape.dim
-        if not all(d.dim_param for d in dimensions):
-            raise ExportFailed(f"input {value.name} has a frozen axis")
+
+
+def _check_tensors(model: onnx.ModelProto, signature: ForecastSignature) -> None:
+    for kind, found, expected in (
+        ("inputs", model.graph.input, signature.inputs),
+        ("outputs", model.graph.output, signature.outputs),
+    ):
+        came, wanted = ([str(spec) for spec in specs] for specs in (map(_spec, found), expected))
+        if came != wanted:
+            raise ExportFailed(
+                f"the graph's {kind} are {'; '.join(came)}, the signature says {'; '.join(wanted)}"
+            )
+
+
+def _spec(value: onnx.ValueInfoProto) -> TensorSpec:
+    tensor = value.type.tensor_type
+    shape = tuple(size.dim_param or size.dim_value for size in tensor.shape.dim)
+    dtype: Any = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).name
+    return TensorSpec.model_construct(name=value.name, dtype=dtype, shape=shape)
 
 
 def _sync(folder: Path) -> None:

@@ -6,17 +6,19 @@ is saved at every check, so an interrupted fit continues to the same bits as an 
 """
 
 import math
-import os
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
+from lightning_fabric import Fabric
 from torch import Tensor
 
+from training.checkpoint import State, load, read, save, weights
 from training.config import FitConfig
+from training.devices import open_devices
 from training.network import GRUForecaster
 from training.windows import Batch, Windows
 
@@ -25,12 +27,11 @@ from training.windows import Batch, Windows
 SMALLEST_UNIT = 1e-2
 
 
+Progress = Callable[[float, float], None]  # share of the schedule that is over, and the loss
+
+
 class Diverged(RuntimeError):
     """The loss is no longer a number; nothing of such a fit may be published."""
-
-
-class CannotResume(RuntimeError):
-    """There is no checkpoint, or it belongs to another training."""
 
 
 @dataclass(frozen=True)
@@ -41,21 +42,6 @@ class LossCurve:
     training: tuple[float, ...]  # mean over the steps since the last check
     validation: tuple[float, ...]  # empty without a validation window
     best_step: int  # the step whose averaged weights were kept
-
-
-@dataclass
-class _State:
-    """Where a fit stands; all of it goes into a checkpoint."""
-
-    step: int = 0
-    seconds: float = 0.0  # spent so far, over all resumptions
-    best_step: int = 0
-    best_share: float = 0.0  # of the schedule, when the best was found
-    finished: bool = False
-    best_loss: float = math.inf
-    best: dict[str, Tensor] = field(default_factory=dict)
-    average: dict[str, Tensor] = field(default_factory=dict)
-    curve: list[tuple[int, float, float]] = field(default_factory=list)
 
 
 def pinball_loss(quantiles: Tensor, target: Tensor, unit: Tensor, levels: Tensor) -> Tensor:
@@ -79,7 +65,7 @@ def fit(
     checkpoint: Path,
     identity: str,
     resume: bool = False,
-    progress: Callable[[float, float], None] = lambda _share, _loss: None,
+    progress: Progress = lambda _share, _loss: None,
 ) -> LossCurve:
     """Fit the network in place, from its present weights; the best ones are in it afterwards.
 
@@ -87,71 +73,119 @@ def fit(
         checkpoint: file that holds the state, also of a finished fit; the caller removes it.
         identity: what is trained on what; a checkpoint of another identity is refused.
         resume: continue from the checkpoint.
-        progress: called after every step with the share of the schedule that is over, and the loss.
+        progress: called after every step where there is one device.
 
     Raises:
         Diverged: a loss that is not finite.
         CannotResume: `resume` without a fitting checkpoint.
+        DeviceUnavailable: see `devices.open_devices`.
     """
-    optimiser = torch.optim.AdamW(
-        network.parameters(), config.learning_rate, weight_decay=config.weight_decay
+    fabric = open_devices(config.device, config.devices)
+    part = partial(
+        _fit,
+        network=network,
+        training=training,
+        validation=validation,
+        config=config,
+        checkpoint=checkpoint,
+        identity=identity,
+        resume=resume,
+        progress=progress if config.devices == 1 else _unseen,  # processes of their own
     )
+    fabric.launch(part)
+    state = read(checkpoint)  # a process of its own could not hand it over
+    network.cpu().load_state_dict(state.best)
+    steps, losses, validations = zip(*state.curve, strict=True)
+    return LossCurve(steps, losses, validations if validation else (), state.best_step)
+
+
+def _unseen(_share: float, _loss: float) -> None:
+    """Progress that nobody sees."""
+
+
+def _fit(
+    fabric: Fabric,
+    network: GRUForecaster,
+    training: Windows,
+    validation: Windows | None,
+    config: FitConfig,
+    checkpoint: Path,
+    identity: str,
+    resume: bool,
+    progress: Progress,
+) -> None:
+    """The fit on one device, or one device's part of it; all come to the same checkpoint."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        state = _State(average=_weights(network))
+        torch.manual_seed(config.seed + fabric.global_rank)  # each device draws its own windows
+        made = torch.optim.AdamW(
+            network.parameters(), config.learning_rate, weight_decay=config.weight_decay, fused=True
+        )
+        wrapped, optimiser = fabric.setup(network, made)
+        fitter = _Fitter(fabric, network, wrapped, optimiser, training.to(fabric.device), config)
+        state = State(average=weights(network))
         if resume:
-            state = _load(checkpoint, identity, network, optimiser)
-        held_out = validation.all() if validation else None
+            state = load(checkpoint, identity, network, made)
+        held_out = validation.to(fabric.device).all() if validation else None
         recent: list[float] = []
         origin = time.monotonic() - state.seconds
         while not state.finished:
-            recent.append(loss := _step(network, training, optimiser, state, config))
-            state.seconds = time.monotonic() - origin
+            recent.append(loss := fitter.step(state))
+            state.seconds = _agreed(fabric, time.monotonic() - origin)
             share = _share(state, config)
             if state.step % config.check_every == 0 or share >= 1:
                 _check(network, held_out, state, sum(recent) / len(recent), share)
                 recent.clear()
                 state.finished = share >= 1 or share >= state.best_share + config.patience
-                _save(checkpoint, identity, network, optimiser, state)
+                if fabric.is_global_zero:
+                    save(checkpoint, identity, network, made, state)
             progress(share, loss)
-    network.load_state_dict(state.best)
-    steps, losses, validations = zip(*state.curve, strict=True)
-    return LossCurve(steps, losses, validations if validation else (), state.best_step)
 
 
-def _share(state: _State, config: FitConfig) -> float:
+def _agreed(fabric: Fabric, seconds: float) -> float:
+    """The clock of the first device, so that all end at the same step."""
+    return fabric.broadcast(seconds) if fabric.world_size > 1 else seconds
+
+
+def _share(state: State, config: FitConfig) -> float:
     """How much of the schedule is over: by steps, or by time where that is nearer to its end."""
     by_time = state.seconds / config.budget_s if config.budget_s else 0.0
     return max(state.step / config.steps, by_time)
 
 
-def _step(
-    network: GRUForecaster,
-    windows: Windows,
-    optimiser: torch.optim.Optimizer,
-    state: _State,
-    config: FitConfig,
-) -> float:
-    """One optimiser step on a random batch; the loss before it."""
-    for group in optimiser.param_groups:
-        group["lr"] = config.learning_rate * _schedule(_share(state, config), config.warm_up)
-    batch = windows.gather(torch.randint(len(windows), (config.batch_size,)))
-    network.train()
-    loss = _loss(network, batch)
-    if not torch.isfinite(loss):
-        raise Diverged(
-            f"the loss is {loss.item()} at step {state.step + 1}; nothing is published. Look for "
-            "extreme values in the target"
-        )
-    optimiser.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]
-    torch.nn.utils.clip_grad_norm_(network.parameters(), config.gradient_norm)
-    optimiser.step()
-    with torch.no_grad():
-        for name, weight in network.named_parameters():
-            state.average[name].lerp_(weight, 1 - config.average)
-    state.step += 1
-    return loss.item()
+@dataclass(frozen=True)
+class _Fitter:
+    """What an optimiser step needs."""
+
+    fabric: Fabric
+    network: GRUForecaster
+    forward: Callable[..., Tensor]  # the network, in the precision and on the devices of the fit
+    optimiser: torch.optim.Optimizer
+    windows: Windows
+    config: FitConfig
+
+    def step(self, state: State) -> float:
+        """One optimiser step on a random batch; the loss before it."""
+        config = self.config
+        for group in self.optimiser.param_groups:
+            group["lr"] = config.learning_rate * _schedule(_share(state, config), config.warm_up)
+        index = torch.randint(len(self.windows), (config.batch_size,))
+        self.network.train()
+        batch = self.windows.gather(index.to(self.fabric.device))
+        loss = _loss(self.network, self.forward, batch)
+        if not torch.isfinite(loss):
+            raise Diverged(
+                f"the loss is {loss.item()} at step {state.step + 1}; nothing is published. Look "
+                "for extreme values in the target"
+            )
+        self.optimiser.zero_grad()
+        self.fabric.backward(loss)
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), config.gradient_norm)
+        self.optimiser.step()
+        with torch.no_grad():
+            for name, weight in self.network.named_parameters():
+                state.average[name].lerp_(weight, 1 - config.average)
+        state.step += 1
+        return loss.item()
 
 
 def _schedule(share: float, warm_up: float) -> float:
@@ -161,19 +195,20 @@ def _schedule(share: float, warm_up: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * (share - warm_up) / (1 - warm_up)))
 
 
-def _loss(network: GRUForecaster, batch: Batch) -> Tensor:
-    scaled = network.rescale(batch.context, batch.lengths)
+def _loss(network: GRUForecaster, forward: Callable[..., Tensor], batch: Batch) -> Tensor:
+    context, lengths, *_ = batch.inputs
+    scaled = network.rescale(context, lengths)
     silent = scaled.magnitude == 0  # forecast as zero whatever the weights are
     unit = scaled.scale.clamp(min=SMALLEST_UNIT) * torch.where(silent, 1.0, scaled.magnitude)
     target = torch.where(silent, torch.nan, batch.target)
-    levels = torch.tensor(network.config.quantile_levels)
-    return pinball_loss(network(batch.context, batch.lengths), target, unit, levels)
+    levels = torch.tensor(network.config.quantile_levels, device=target.device)
+    return pinball_loss(forward(*batch.inputs), target, unit, levels)
 
 
 def _check(
     network: GRUForecaster,
     held_out: Batch | None,
-    state: _State,
+    state: State,
     training_loss: float,
     share: float,
 ) -> None:
@@ -181,55 +216,13 @@ def _check(
     if held_out is None:
         loss = -float(state.step)  # no judge: the newest is the best
     else:
-        own = _weights(network)
+        own = weights(network)
         network.load_state_dict(state.average)
         network.eval()
         with torch.no_grad():
-            loss = _loss(network, held_out).item()
+            loss = _loss(network, network, held_out).item()
         network.load_state_dict(own)
     state.curve.append((state.step, training_loss, loss))
     if loss < state.best_loss:
         state.best_loss, state.best_step, state.best_share = loss, state.step, share
         state.best = {name: weight.clone() for name, weight in state.average.items()}
-
-
-def _weights(network: GRUForecaster) -> dict[str, Tensor]:
-    return {name: weight.detach().clone() for name, weight in network.state_dict().items()}
-
-
-def _save(
-    path: Path,
-    identity: str,
-    network: GRUForecaster,
-    optimiser: torch.optim.Optimizer,
-    state: _State,
-) -> None:
-    """Write to a neighbour and rename: a kill in the middle leaves the previous checkpoint."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    content: dict[str, Any] = {
-        "identity": identity,
-        "network": network.state_dict(),
-        "optimiser": optimiser.state_dict(),
-        "random": torch.get_rng_state(),
-        "state": asdict(state),
-    }
-    unfinished = path.with_suffix(".unfinished")
-    torch.save(content, unfinished)
-    os.replace(unfinished, path)
-
-
-def _load(
-    path: Path, identity: str, network: GRUForecaster, optimiser: torch.optim.Optimizer
-) -> _State:
-    if not path.exists():
-        raise CannotResume(f"nothing to resume: there is no {path}; train without --resume")
-    content = torch.load(path, weights_only=True)
-    if content["identity"] != identity:
-        raise CannotResume(
-            f"{path} belongs to another training (other data, horizon, seed or settings); repeat "
-            "the command that was interrupted, or train without --resume"
-        )
-    network.load_state_dict(content["network"])
-    optimiser.load_state_dict(content["optimiser"])
-    torch.set_rng_state(content["random"])
-    return _State(**content["state"])

@@ -22,6 +22,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from training.layers.recurrence import recurrence
+
 
 class Convention(StrEnum):
     """Where the reset gate acts in the candidate state."""
@@ -38,8 +40,8 @@ class Convention(StrEnum):
 class GRULayer(nn.Module):
     """One recurrent layer over right-padded sequences.
 
-    The parameters live in an `nn.GRU`, so weights from PyTorch load unchanged; only the reset-after
-    convention may use its fused kernel.
+    The parameters live in an `nn.GRU`, so weights from PyTorch load unchanged. Only the reset-after
+    convention may use its kernel, and has a faster form for training on CPUs (`recurrence`).
     """
 
     def __init__(self, inputs: int, hidden: int, convention: Convention) -> None:
@@ -59,10 +61,12 @@ class GRULayer(nn.Module):
         """
         if torch.onnx.is_in_onnx_export():
             return self._symbolic(x, steps)
-        if self.convention is Convention.RESET_AFTER:
-            states, _ = self.weights(x)
-        else:
+        if self.convention is Convention.RESET_BEFORE:
             states = self._written_out(x)
+        elif torch.is_grad_enabled() and x.is_cpu:
+            return recurrence(x, steps, *self.weights.parameters())
+        else:
+            states, _ = self.weights(x)
         last = (steps - 1).view(-1, 1, 1).expand(-1, 1, states.shape[-1])
         return states, states.gather(1, last).squeeze(1)
 

@@ -50,7 +50,7 @@ def rolling(
         origins,
         seasonality,
         network_config.quantile_levels,
-        partial(forecast, network),
+        partial(forecast, network, panel),
         baseline_limit_s,
     )
     return judged, curve

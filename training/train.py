@@ -19,7 +19,6 @@ from service.contract import artifact
 from service.contract.artifact import Artifact
 from service.contract.metadata import (
     Evaluation,
-    ForecastSignature,
     Metadata,
     ModelFile,
     Scores,
@@ -31,10 +30,12 @@ from training import export, parity, report, windows
 from training.config import FitConfig, NetworkConfig
 from training.data import Panel
 from training.evaluate import Backtest, backtest
-from training.fit import LossCurve, fit
+from training.fit import Diverged, LossCurve, fit
+from training.histories import Cutoff, at_cutoffs
 from training.network import GRUForecaster
 from training.origins import Origins
 
+ROWS = 1024  # forecast at once; bounds the memory that a wide panel takes
 BASELINE_LIMIT_S = 120.0  # for each baseline; on a large panel they take longer than the fit
 LIBRARIES = ("torch", "onnx", "onnxscript", "onnxruntime", "numpy", "statsforecast")
 
@@ -64,24 +65,31 @@ def train(
     config = network_config
     origins = Origins(config.horizon)
     checkpoint = models / ".checkpoints" / f"{name}.pt"
-    network, curve = fit_panel(
-        panel, origins, config, fit_config, checkpoint, resume=resume, progress=progress
-    )
+    try:
+        network, curve = fit_panel(
+            panel, origins, config, fit_config, checkpoint, resume=resume, progress=progress
+        )
+    except Diverged as error:
+        if not checkpoint.exists():
+            raise
+        raise Diverged(f"{error}. The last good state is kept in {checkpoint}") from error
     table = backtest(
         panel,
         origins,
         config.seasonality,
         config.quantile_levels,
-        partial(forecast, network),
+        partial(forecast, network, panel),
         BASELINE_LIMIT_S,
     )
     say(table.table())
     say(table.verdict())
 
     def write(folder: Path, version: int) -> None:
-        model_file = export.write_model(network, folder / artifact.MODEL)
-        histories = list(table.histories)
-        golden = parity.golden(network, histories)
+        signature = config.signature
+        model_file = export.write_model(network, signature, folder / artifact.MODEL)
+        newest = [(series, len(series.target)) for series in panel.series[: parity.PROVEN]]
+        histories = at_cutoffs(panel, newest, signature)
+        golden = parity.golden(network, signature, histories)
         artifact.write_golden(folder, golden)
         metadata = _metadata(name, version, network, panel, fit_config, curve, table, model_file)
         model = (folder / artifact.MODEL).read_bytes()
@@ -116,6 +124,7 @@ def fit_panel(
     training, validation = windows.split(panel, network_config, origins)
     torch.manual_seed(fit_config.seed)
     network = GRUForecaster(network_config)
+    network.measure(training.flat)
     curve = fit(
         network,
         training,
@@ -130,13 +139,15 @@ def fit_panel(
 
 
 def forecast(
-    network: GRUForecaster, histories: Sequence[NDArray[np.float64]]
+    network: GRUForecaster, panel: Panel, cutoffs: Sequence[Cutoff]
 ) -> NDArray[np.float64]:
-    """Torch's quantiles [N, H, Q] after the end of each history, placed as the service does."""
+    """Torch's quantiles [N, H, Q] after each cutoff, placed as the service does."""
     config = network.config
-    quantiles = np.empty((len(histories), config.horizon, len(config.quantile_levels)))
-    for block in place(histories, config.context_length):
-        quantiles[block.rows], _ = parity.torch_answer(network, block)
+    quantiles = np.empty((len(cutoffs), config.horizon, len(config.quantile_levels)))
+    for begin in range(0, len(cutoffs), ROWS):
+        some = cutoffs[begin : begin + ROWS]
+        for block in place(at_cutoffs(panel, some, config.signature), config.signature):
+            quantiles[begin + block.rows], _ = parity.torch_answer(network, block)
     return quantiles
 
 
@@ -158,22 +169,15 @@ def _metadata(
 ) -> Metadata:
     """What is known of a version before its parity is."""
     config = network.config
-    inputs, outputs = export.tensors(network)
+    signature = config.signature
     return Metadata(
         schema_version=1,
         task="forecast",
         name=name,
         version=version,
-        inputs=inputs,
-        outputs=outputs,
-        signature=ForecastSignature(
-            freq=panel.frequency.alias,
-            seasonality=config.seasonality,
-            context_length=config.context_length,
-            minimum_context=1,
-            horizon=config.horizon,
-            quantile_levels=config.quantile_levels,
-        ),
+        inputs=signature.inputs,
+        outputs=signature.outputs,
+        signature=signature,
         model_file=model_file,
         training=Training(
             data_fingerprint=panel.fingerprint,
@@ -181,7 +185,7 @@ def _metadata(
             observations=sum(int(np.isfinite(s.target).sum()) for s in panel.series),
             seed=fit_config.seed,
             steps=curve.best_step,
-            network=asdict(config),
+            network=config.shape(),
             libraries={lib: importlib.metadata.version(lib) for lib in LIBRARIES},
         ),
         evaluation=Evaluation(

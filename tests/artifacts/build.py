@@ -34,7 +34,7 @@ def panel() -> Panel:
 def build() -> Path:
     """Train and publish into this folder, in place of what was there."""
     shutil.rmtree(ARTIFACTS / NAME, ignore_errors=True)
-    network = NetworkConfig(horizon=6, seasonality=6, context_length=24, hidden=8)
+    network = NetworkConfig("4h", horizon=6, seasonality=6, context_length=24, hidden=8)
     fit = FitConfig(steps=200, check_every=50)
     folder = train(panel(), network, fit, NAME, ARTIFACTS)
     shutil.rmtree(folder / REPORT)  # pictures are not what the service reads

@@ -1,8 +1,8 @@
-"""Every measure against an independent one, and proof that the test horizon stays unseen."""
+"""Every measure against an independent one."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import astuple, replace
+import tracemalloc
+from dataclasses import astuple
 
 import numpy as np
 import polars as pl
@@ -13,11 +13,7 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 from utilsforecast import losses
 
-from service.contract.frequency import Frequency
-from training.data import Panel, Series
-from training.evaluate import Backtest, Scores, backtest, interval, score, seasonal_error
-from training.origins import Origins
-from training.recipes import airline
+from training.evaluate import Scores, interval, score, seasonal_error
 
 Array = NDArray[np.float64]
 LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
@@ -183,118 +179,34 @@ def test_without_levels_for_80_percent_the_outermost_two_are_the_interval() -> N
     assert interval([0.1, 0.5, 0.95]) == (0, 2)
 
 
-def panel(*targets: Sequence[float] | Array) -> Panel:
-    start = np.datetime64("2020-01-01", "us")
-    series = (Series(f"item {k}", start, np.array(y, float)) for k, y in enumerate(targets))
-    return Panel(tuple(series), Frequency.parse("D"))
+WIDE = (0.025, *LEVELS, 0.975)
 
 
-def last_value(histories: Sequence[Array]) -> Array:
-    return np.stack([np.full((3, len(LEVELS)), history[-1]) for history in histories])
+def test_extra_levels_leave_the_point_and_the_80_percent_interval_as_they_are() -> None:
+    _, actual, fan = sample()
+    outer = np.concatenate([fan[..., :1] - 50, fan, fan[..., -1:] + 50], axis=-1)
+    errors = np.ones(N)
+    few, many = score(actual, fan, LEVELS, errors), score(actual, outer, WIDE, errors)
+    assert (many.mase, many.smape, many.coverage) == (few.mase, few.smape, few.coverage)
+    expected = losses.coverage(frame(actual, fan), ["q"], 80)["q"].mean()
+    assert many.coverage == pytest.approx(expected, rel=1e-12)
 
 
-def run(target: Panel) -> Backtest:
-    return backtest(target, Origins(3), 2, LEVELS, last_value)
+def test_wql_is_the_mean_over_all_levels_also_the_extra_ones() -> None:
+    _, actual, fan = sample()
+    outer = np.concatenate([fan[..., :1] - 50, fan, fan[..., -1:] + 50], axis=-1)
+    table = frame(actual, fan).with_columns(unique_id=pl.lit(0), ds=pl.int_range(pl.len()))
+    table = table.with_columns(low=pl.col("q0") - 50, high=pl.col("q8") + 50)
+    models = {"q": ["low", *(f"q{k}" for k in range(len(LEVELS))), "high"]}
+    expected = losses.scaled_crps(table, models, np.array(WIDE))["q"].item()
+    assert score(actual, outer, WIDE, np.ones(N)).wql == pytest.approx(expected, rel=1e-12)
 
 
-RISING = [[1.0, 2, 3, 4, 5, 6, 7, 8, 9], [5.0, 1, 5, 2, 5, 3, 5, 4, 5, 5, 5]]
-
-
-def test_the_forecast_never_sees_the_last_horizon() -> None:
-    seen: list[list[float]] = []
-
-    def spy(histories: Sequence[Array]) -> Array:
-        seen.extend(history.tolist() for history in histories)
-        return last_value(histories)
-
-    found = backtest(panel(*RISING), Origins(3), 2, LEVELS, spy)
-    assert seen == [row[:-3] for row in RISING]
-    assert found.actual.tolist() == [row[-3:] for row in RISING]
-
-
-def test_no_forecast_depends_on_the_last_horizon() -> None:
-    other = [[*row[:-3], 1e6, -1e6, 0.0] for row in RISING]
-    found, changed = run(panel(*RISING)), run(panel(*other))
-    for name, quantiles in found.forecasts.items():
-        np.testing.assert_array_equal(quantiles, changed.forecasts[name])
-    assert found.scores["GRU"] != changed.scores["GRU"]
-
-
-def test_the_gru_comes_first_and_then_the_baselines() -> None:
-    found = run(panel(*RISING))
-    names = ["GRU", "SeasonalNaive", "AutoETS", "AutoTheta"]
-    assert list(found.forecasts) == list(found.scores) == names
-    assert found.item_ids == ("item 0", "item 1")
-
-
-def test_the_airline_scores_are_those_of_the_known_errors() -> None:
-    def naive(histories: Sequence[Array]) -> Array:
-        return np.repeat(histories[0][None, -12:, None], len(LEVELS), axis=-1)
-
-    found = backtest(airline.load(), Origins(12), 12, LEVELS, naive)
-    history = found.histories[0]
-    scale = np.abs(history[12:] - history[:-12]).mean()
-    assert found.scores["SeasonalNaive"].mase * scale == pytest.approx(47.83, abs=0.005)
-    assert found.scores["AutoTheta"].mase * scale == pytest.approx(19.36, abs=0.005)
-    assert found.scores["GRU"].mase == found.scores["SeasonalNaive"].mase
-    assert found.best_baseline == "AutoTheta"
-    assert not found.beats_baselines
-
-
-def test_a_series_of_one_horizon_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"item 'item 1' has 3 steps; .* horizon of 3"):
-        run(panel([1, 2, 3, 4], [1, 2, 3]))
-
-
-def test_a_forecast_of_another_shape_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"\(2, 3, 9\).*got \(1, 3, 9\)"):
-        backtest(panel(*RISING), Origins(3), 2, LEVELS, lambda histories: last_value(histories[:1]))
-
-
-def judged(gru: float, naive: float, ets: float, theta: float) -> Backtest:
-    names = ("GRU", "SeasonalNaive", "AutoETS", "AutoTheta")
-    scores = [Scores(mase, 12.345, 0.0567, 0.83) for mase in (gru, naive, ets, theta)]
-    return replace(run(panel(*RISING)), scores=dict(zip(names, scores, strict=True)))
-
-
-@pytest.mark.parametrize(
-    ("gru", "theta", "words"),
-    [
-        (0.42, 0.64, "beats the best baseline, AutoTheta: MASE 0.42 against 0.64 (34 % lower)."),
-        (0.96, 0.64, "does NOT beat the best baseline, AutoTheta: MASE 0.96 against 0.64 (50 % hi"),
-        (0.64, 0.64, "does NOT beat the best baseline, AutoTheta: MASE 0.64 against 0.64 (equal)."),
-        (0.6397, 0.64, "beats the best baseline, AutoTheta: MASE 0.64 against 0.64 (0.05 % lower"),
-        (0.64, 0.0, "does NOT beat the best baseline, AutoTheta: MASE 0.64 against 0.00."),
-    ],
-)
-def test_the_verdict_says_plainly_who_is_better(gru: float, theta: float, words: str) -> None:
-    found = judged(gru, 1.5, 1.2, theta)
-    assert found.best_baseline == "AutoTheta"
-    assert found.beats_baselines == (gru < theta)
-    assert found.verdict().startswith(f"The GRU {words}")
-
-
-def test_what_has_no_mase_is_not_judged() -> None:
-    found = run(panel([4.0] * 9))
-    assert not found.beats_baselines
-    assert found.best_baseline == "SeasonalNaive"
-    assert judged(1, NAN, 1.2, 1.4).best_baseline == "AutoETS"
-    assert "not compared" in found.verdict()
-    assert " - " in found.table()
-
-
-def test_the_table_is_aligned() -> None:
-    head, *rows = judged(0.42, 1.5, 1.2, 0.64).table().splitlines()
-    assert head.split("  ")[0] == "model"
-    assert "coverage 80 %" in head
-    assert rows[0].split() == ["GRU", "0.420", "12.35", "0.0567", "83", "%", "0.280"]
-    assert [row.split()[0] for row in rows] == ["GRU", "SeasonalNaive", "AutoETS", "AutoTheta"]
-    assert len({len(line) for line in [head, *rows]}) == 1
-
-
-def test_the_table_names_the_interval_that_was_scored() -> None:
-    def outer(histories: Sequence[Array]) -> Array:
-        return last_value(histories)[..., :3]
-
-    found = backtest(panel(*RISING), Origins(3), 2, (0.05, 0.5, 0.95), outer)
-    assert "coverage 90 %" in found.table()
+def test_scoring_copies_no_more_than_a_level_at_a_time() -> None:
+    rng = np.random.default_rng(0)
+    actual, quantiles = rng.normal(size=(2_000, 50)), np.zeros((2_000, 50, 40))
+    tracemalloc.start()
+    score(actual, quantiles, [*np.linspace(0.01, 0.99, 40)], np.ones(2_000))
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < quantiles.nbytes / 2

@@ -1,8 +1,7 @@
-"""Export and parity: the file on disk is the network, whole, reproducible and free of secrets."""
+"""Export: the file on disk is the network, whole, reproducible and free of secrets."""
 
 import hashlib
 import multiprocessing
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,79 +11,14 @@ import pytest
 import torch
 
 from service.contract import layout
-from service.contract.artifact import Artifact, InvalidArtifact
-from service.contract.metadata import CONTEXT, LENGTHS, Metadata
-from service.runtime import Runtime
-from tests.conftest import ARTIFACTS
-from training import export, parity
+from service.contract.artifact import InvalidArtifact
+from tests.training.networks import CONFIG, EVERYTHING, SHAPES, exported, make
+from training import export
 from training.config import NetworkConfig
 from training.gru import Convention, GRULayer, reference_gru
-from training.network import GRUForecaster
 
-CONFIG = NetworkConfig(horizon=4, seasonality=3, context_length=20, hidden=8)
-SHAPES = [
-    CONFIG,
-    replace(CONFIG, layers=2, patch=3),
-    replace(CONFIG, convention=Convention.RESET_BEFORE),
-    replace(CONFIG, seasonality=1, quantile_levels=(0.5,)),
-]
 EVERY_SHAPE = pytest.mark.parametrize("config", SHAPES, ids=str)
 BOTH = pytest.mark.parametrize("convention", list(Convention))
-
-
-def make(config: NetworkConfig = CONFIG) -> GRUForecaster:
-    torch.manual_seed(0)
-    network = GRUForecaster(config).eval()
-    torch.nn.init.normal_(network.head.out.weight, std=0.3)
-    return network
-
-
-def histories() -> parity.Rows:
-    random = np.random.default_rng(1)
-    return [100 + random.normal(size=int(n)).cumsum() for n in (50, 9, 20)]
-
-
-def open_exported(network: GRUForecaster, folder: Path) -> Runtime:
-    """Export and open as the service does, with metadata borrowed from the committed artifact."""
-    model_file = export.write_model(network, folder / "model.onnx")
-    borrowed = Metadata.model_validate_json((ARTIFACTS / "tiny/1/metadata.json").read_bytes())
-    inputs, outputs = export.tensors(network)
-    config = network.config
-    signature = borrowed.signature.model_copy(
-        update={"context_length": config.context_length, "horizon": config.horizon}
-    )
-    metadata = borrowed.model_copy(
-        update={
-            "inputs": inputs,
-            "outputs": outputs,
-            "signature": signature,
-            "model_file": model_file,
-        }
-    )
-    golden = parity.golden(network, histories())
-    model = (folder / "model.onnx").read_bytes()
-    return Runtime(Artifact(folder, metadata, model, golden))
-
-
-@EVERY_SHAPE
-def test_torch_and_the_served_runtime_agree_on_every_case(
-    config: NetworkConfig, tmp_path: Path
-) -> None:
-    network = make(config)
-    proven = parity.check(network, open_exported(network, tmp_path), histories())
-    assert proven.rows >= 200
-    assert proven.share <= 1
-    assert {case.name for case in proven.cases} >= {"every length", "magnitudes", "ragged batch"}
-    assert f"{proven.rows} rows" in parity.table(proven)
-
-
-def test_a_network_that_is_not_the_exported_one_fails_parity(tmp_path: Path) -> None:
-    network = make()
-    runtime = open_exported(network, tmp_path)
-    with torch.no_grad():
-        network.head.out.bias.add_(1e-4)
-    with pytest.raises(parity.ParityFailed, match="nothing is published"):
-        parity.check(network, runtime, histories())
 
 
 @BOTH
@@ -109,34 +43,28 @@ def test_onnx_runtimes_gru_equals_the_float64_reference(
     np.testing.assert_allclose(torch_final, expected_final, atol=1e-6)
 
 
-def digest_of_an_export(_: int) -> str:
-    folder = Path(__file__).parent
-    path = folder / f".{multiprocessing.current_process().pid}.onnx"
-    try:
-        return export.write_model(make(), path).sha256
-    finally:
-        path.unlink(missing_ok=True)
+def digest_of_an_export(config: NetworkConfig) -> str:
+    return hashlib.sha256(exported(config)).hexdigest()
 
 
 def test_the_bytes_depend_on_the_weights_alone(tmp_path: Path) -> None:
-    here = [export.write_model(make(), tmp_path / f"{n}.onnx").sha256 for n in range(2)]
+    digests = {digest_of_an_export(CONFIG)}
+    digests |= {export.write_model(make(), CONFIG.signature, tmp_path / "again.onnx").sha256}
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        elsewhere = pool.map(digest_of_an_export, [0])
-    assert {*here, *elsewhere} == {here[0]}
+        digests |= set(pool.map(digest_of_an_export, [CONFIG]))
+    assert len(digests) == 1
     other = make()
     with torch.no_grad():
-        other.head.out.bias.add_(1)
-    assert export.write_model(other, tmp_path / "other.onnx").sha256 != here[0]
+        other.decoder.out.bias.add_(1)
+    changed = export.write_model(other, CONFIG.signature, tmp_path / "other.onnx")
+    assert changed.sha256 not in digests
 
 
 @EVERY_SHAPE
 def test_the_graph_is_one_gru_node_per_layer_with_free_axes_and_no_trace_of_its_making(
-    config: NetworkConfig, tmp_path: Path
+    config: NetworkConfig,
 ) -> None:
-    described = export.write_model(make(config), tmp_path / "model.onnx")
-    data = (tmp_path / "model.onnx").read_bytes()
-    assert described.sha256 == hashlib.sha256(data).hexdigest()
-    assert described.size == len(data)
+    data = exported(config)
     model = onnx.load_from_string(data)
     recurrent = [node for node in model.graph.node if node.op_type == "GRU"]
     assert len(recurrent) == config.layers
@@ -148,16 +76,43 @@ def test_the_graph_is_one_gru_node_per_layer_with_free_axes_and_no_trace_of_its_
         assert word not in data
 
 
-def test_an_exported_model_takes_any_batch_and_time(tmp_path: Path) -> None:
-    network = make()
-    export.write_model(network, tmp_path / "model.onnx")
-    session = onnxruntime.InferenceSession(
-        (tmp_path / "model.onnx").read_bytes(), providers=["CPUExecutionProvider"]
-    )
+@EVERY_SHAPE
+def test_the_tensors_of_the_graph_are_those_of_the_signature(config: NetworkConfig) -> None:
+    session = onnxruntime.InferenceSession(exported(config), providers=["CPUExecutionProvider"])
+    kinds = {"tensor(float)": "float32", "tensor(int64)": "int64"}
+    for found, expected in (
+        (session.get_inputs(), config.signature.inputs),
+        (session.get_outputs(), config.signature.outputs),
+    ):
+        came = [(value.name, kinds[value.type], tuple(value.shape)) for value in found]
+        assert came == [(spec.name, spec.dtype, spec.shape) for spec in expected]
+
+
+def test_what_is_written_is_described(tmp_path: Path) -> None:
+    described = export.write_model(make(), CONFIG.signature, tmp_path / "model.onnx")
+    data = (tmp_path / "model.onnx").read_bytes()
+    assert described.sha256 == hashlib.sha256(data).hexdigest()
+    assert (described.size, described.opset) == (len(data), 20)
+
+
+def test_a_graph_of_another_signature_is_not_written(tmp_path: Path) -> None:
+    longer = CONFIG.signature.model_copy(update={"horizon": 5})
+    with pytest.raises(export.ExportFailed, match=r"outputs are .*4, 9.*says .*5, 9"):
+        export.write_model(make(), longer, tmp_path / "model.onnx")
+    assert not (tmp_path / "model.onnx").exists()
+
+
+@pytest.mark.parametrize("config", [CONFIG, EVERYTHING], ids=["plain", "everything"])
+def test_an_exported_model_takes_any_batch_and_time(config: NetworkConfig) -> None:
+    session = onnxruntime.InferenceSession(exported(config), providers=["CPUExecutionProvider"])
+    signature = config.signature
     for batch, time in ((1, 1), (1, 20), (7, 3), (64, 133)):
-        context = np.ones((batch, time), np.float32)
-        lengths = np.full(batch, time, np.int64)
-        (quantiles,) = session.run(None, {CONTEXT: context, LENGTHS: lengths})
+        sizes = signature.sizes(batch, time)
+        inputs = {spec.name: np.ones(spec.fixed(sizes), spec.dtype) for spec in signature.inputs}
+        inputs["lengths"] *= time
+        if config is EVERYTHING:
+            inputs["static_categories"][:] = 0
+        (quantiles,) = session.run(None, inputs)
         assert quantiles.shape == (batch, 4, 9)
 
 

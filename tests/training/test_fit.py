@@ -9,13 +9,15 @@ import torch
 
 from service.contract.frequency import Frequency
 from training import windows
-from training.config import FitConfig, NetworkConfig
+from training.checkpoint import CannotResume
+from training.config import MOST_STEPS, FitConfig, NetworkConfig
 from training.data import Panel, Series
-from training.fit import CannotResume, Diverged, LossCurve, fit, pinball_loss
+from training.devices import DeviceUnavailable
+from training.fit import Diverged, LossCurve, fit, pinball_loss
 from training.network import GRUForecaster
 from training.origins import Origins
 
-CONFIG = NetworkConfig(horizon=3, seasonality=4, context_length=12, hidden=6)
+CONFIG = NetworkConfig("6h", horizon=3, seasonality=4, context_length=12, hidden=6)
 FIT = FitConfig(steps=40, batch_size=8, check_every=10)
 
 
@@ -85,7 +87,7 @@ def test_one_seed_gives_the_same_bits_and_another_seed_does_not(tmp_path: Path) 
     assert_same(first, second)
     assert curve == again
     other, _ = run(tmp_path, replace(FIT, seed=1))
-    assert not torch.equal(first["head.out.weight"], other["head.out.weight"])
+    assert not torch.equal(first["decoder.out.weight"], other["decoder.out.weight"])
 
 
 @pytest.mark.parametrize("stop_at", [10, 17, 39])
@@ -211,4 +213,19 @@ def test_few_windows_without_a_judge_get_a_short_and_gentle_schedule() -> None:
     gentle = config.with_budget(600).for_windows(10, judged=False)
     assert gentle.steps == 500
     assert gentle.learning_rate < config.learning_rate
-    assert config.with_budget(600).steps > 100_000
+    assert config.with_budget(600).steps == MOST_STEPS
+
+
+def test_several_devices_fit_one_network(tmp_path: Path) -> None:
+    config = replace(FIT, devices=2)  # two processes of this machine's CPU
+    together, curve = run(tmp_path, config)
+    assert curve.steps == (10, 20, 30, 40)
+    assert curve.training[-1] < curve.training[0]
+    assert not torch.equal(together["decoder.out.weight"], run(tmp_path)[0]["decoder.out.weight"])
+
+
+def test_more_cuda_devices_than_there_are_are_refused(tmp_path: Path) -> None:
+    there = torch.cuda.device_count()
+    config = replace(FIT, device="cuda", devices=there + 1)
+    with pytest.raises(DeviceUnavailable, match=rf"{there + 1} CUDA.*sees {there}.*--device cpu"):
+        run(tmp_path, config)

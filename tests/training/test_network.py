@@ -9,13 +9,40 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from service.contract.metadata import (
+    CATEGORIES,
+    CONTEXT,
+    KNOWN,
+    LENGTHS,
+    PAST,
+    STATIC,
+    TIMESTAMPS,
+    Category,
+    Covariates,
+)
+from service.contract.placement import History, stack
 from training.config import NetworkConfig
 from training.gru import Convention
+from training.layers.base import base
+from training.layers.calendar import Cycle
 from training.network import GRUForecaster
 
-SMALL = NetworkConfig(horizon=5, seasonality=4, context_length=16, hidden=8)
+SMALL = NetworkConfig("6h", horizon=5, seasonality=4, context_length=16, hidden=8)
+EVERYTHING = replace(
+    SMALL,
+    calendar=tuple(Cycle),
+    covariates=Covariates(
+        past=("load",),
+        known=("price", "promotion"),
+        static=("size",),
+        categories=(Category(name="region", values=("east", "west")),),
+    ),
+)
 SHAPES = [
     SMALL,
+    EVERYTHING,
+    replace(EVERYTHING, patch=3),
+    replace(SMALL, long_season=7),
     replace(SMALL, seasonality=1),
     replace(SMALL, patch=3, layers=2),
     replace(SMALL, horizon=11, convention=Convention.RESET_BEFORE),
@@ -28,18 +55,39 @@ def make(config: NetworkConfig, seed: int = 0) -> GRUForecaster:
     """A network with random weights everywhere, its head too."""
     torch.manual_seed(seed)
     network = GRUForecaster(config).eval()
-    torch.nn.init.normal_(network.head.out.weight, std=0.5)
-    torch.nn.init.normal_(network.head.out.bias, std=0.5)
-    torch.nn.init.normal_(network.head.gates.weight, std=0.5)
+    torch.nn.init.normal_(network.decoder.out.weight, std=0.2)
+    torch.nn.init.normal_(network.decoder.out.bias, std=0.5)
     return network
 
 
-def ask(network: GRUForecaster, *rows: list[float]) -> Tensor:
-    length = max(len(row) for row in rows)
-    padded = [row + [float("nan")] * (length - len(row)) for row in rows]
+def inputs(config: NetworkConfig, *rows: list[float], padding: int = 0) -> dict[str, Tensor]:
+    """Rows as the tensors of the signature, with made-up covariates."""
+    random = np.random.default_rng(0)
+    histories = [
+        History(
+            target=np.array(row),
+            timestamps=np.arange(len(row) + config.horizon) * 21_600 + 1_700_000_000,
+            past=random.normal(size=(len(row), 1)),
+            known=random.normal(size=(len(row) + config.horizon, 2)),
+            static=np.array([3.0]),
+            categories=np.array([2]),
+        )
+        for row in rows
+    ]
+    padded = max(len(row) for row in rows) + padding
+    tensors = stack(histories, config.signature, padded)
+    names = [spec.name for spec in config.signature.inputs]
+    return dict(zip(names, map(torch.from_numpy, tensors), strict=True))
+
+
+def answer_to(network: GRUForecaster, given: dict[str, Tensor]) -> Tensor:
     with torch.no_grad():
-        answer: Tensor = network(torch.tensor(padded), torch.tensor([len(row) for row in rows]))
+        answer: Tensor = network(*given.values())
     return answer
+
+
+def ask(network: GRUForecaster, *rows: list[float]) -> Tensor:
+    return answer_to(network, inputs(network.config, *rows))
 
 
 values = st.one_of(st.floats(-1e6, 1e6, width=32), st.just(float("nan")))
@@ -110,10 +158,13 @@ def test_the_newest_value_changes_the_first_step(config: NetworkConfig) -> None:
 def test_padding_and_its_contents_do_not_change_a_forecast(config: NetworkConfig) -> None:
     network = make(config)
     row = [3.0, 1.0, 4.0, 1.0, 5.0, 9.0]
-    alone = ask(network, row)
-    with torch.no_grad():
-        padded = network(torch.tensor([row + [1e9] * 7]), torch.tensor([len(row)]))
-    torch.testing.assert_close(padded, alone, rtol=1e-5, atol=1e-5)
+    padded = inputs(config, row, padding=7)
+    padded[CONTEXT][:, len(row) :] = 1e9
+    for name in (PAST, TIMESTAMPS, KNOWN):
+        if name in padded:
+            steps = len(row) + (0 if name == PAST else config.horizon)
+            padded[name][:, steps:] = 1_000_000
+    torch.testing.assert_close(answer_to(network, padded), ask(network, row), rtol=1e-5, atol=1e-5)
 
 
 @EVERY_SHAPE
@@ -122,3 +173,40 @@ def test_neighbours_do_not_change_a_forecast(config: NetworkConfig) -> None:
     row = [3.0, 1.0, 4.0, 1.0, 5.0, 9.0]
     together = ask(network, row, [1e8, 2e8], [0.0] * 6)
     torch.testing.assert_close(together[:1], ask(network, row), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", [TIMESTAMPS, PAST, KNOWN, STATIC, CATEGORIES])
+@pytest.mark.parametrize("patch", [1, 3])
+def test_every_input_has_a_say(name: str, patch: int) -> None:
+    network = make(replace(EVERYTHING, patch=patch))
+    given = inputs(network.config, [3.0, 1.0, 4.0, 1.0, 5.0])
+    before = answer_to(network, given)
+    given[name] = given[name] + (86_400 if name == TIMESTAMPS else -1)
+    assert not torch.allclose(answer_to(network, given), before)
+
+
+def test_a_known_covariate_acts_on_its_own_step_of_the_horizon_most() -> None:
+    network = make(EVERYTHING)
+    given = inputs(network.config, [3.0, 1.0, 4.0, 1.0, 5.0])
+    before = answer_to(network, given)
+    given[KNOWN][0, 5 + 2, 0] += 5.0
+    moved = (answer_to(network, given) - before).abs().sum(-1)[0]
+    assert moved[2] > 0
+    assert moved[[0, 1, 3, 4]].tolist() == [0, 0, 0, 0]
+
+
+@pytest.mark.parametrize("name", [PAST, KNOWN, STATIC])
+def test_missing_covariates_are_valid(name: str) -> None:
+    network = make(EVERYTHING)
+    given = inputs(network.config, [3.0, 1.0, 4.0, 1.0, 5.0])
+    given[name] = torch.full_like(given[name], torch.nan)
+    assert torch.isfinite(answer_to(network, given)).all()
+
+
+def test_the_long_season_is_looked_up_where_the_short_one_is_wrong() -> None:
+    config = replace(SMALL, long_season=7, context_length=14, horizon=3)
+    row = [float(v) for v in range(14)]
+    given = inputs(config, row)
+    scaled = GRUForecaster(config).rescale(given[CONTEXT], given[LENGTHS])
+    found = base(scaled, given[LENGTHS], config).alternatives[0] * 13
+    assert found[:, -2:].round().tolist() == [[7, 0], [8, 1], [9, 2]]

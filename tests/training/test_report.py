@@ -4,11 +4,13 @@ import struct
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 import pytest
 from matplotlib import image
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from service.contract.frequency import Frequency
@@ -16,10 +18,12 @@ from training import report
 from training.data import Panel, Series
 from training.evaluate import Backtest, backtest
 from training.fit import LossCurve
+from training.histories import Cutoff
 from training.origins import Origins
 
 LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
-NAMES = ["calibration.png", "forecast.png", "loss.png"]
+WIDE = (0.025, *LEVELS, 0.975)
+NAMES = ["calibration.png", "forecast.png", "horizon.png", "loss.png", "worst.png"]
 CURVE = LossCurve((50, 100, 150), (0.9, 0.5, 0.4), (0.8, 0.55, 0.6), 100)
 NAN = float("nan")
 
@@ -31,8 +35,8 @@ def run(count: int = 1, horizon: int = 4, levels: Sequence[float] = LEVELS) -> B
     wave = 10 + 3 * np.sin(np.arange(40) * np.pi / 2)
     series = (Series(f"item {k}", start, wave + rng.normal(size=40)) for k in range(count))
 
-    def fan(histories: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
-        middle = np.stack([history[-horizon:] for history in histories])
+    def fan(cutoffs: Sequence[Cutoff]) -> NDArray[np.float64]:
+        middle = np.stack([series.target[at - horizon : at] for series, at in cutoffs])
         return middle[..., None] + 4 * (np.array(levels) - 0.5)
 
     return backtest(Panel(tuple(series), Frequency.parse("D")), Origins(horizon), 4, levels, fan)
@@ -43,7 +47,7 @@ def names(folder: Path) -> list[str]:
 
 
 def check(folder: Path) -> None:
-    """All three pictures are whole, 960 x 540, and not blank."""
+    """All pictures are whole, 960 x 540, and not blank."""
     assert names(folder) == NAMES
     for path in folder.iterdir():
         pixels = image.imread(path)
@@ -63,7 +67,7 @@ def chunks(data: bytes) -> list[str]:
 
 
 @pytest.mark.parametrize("count", [1, 3, 5, 8])
-def test_any_number_of_series_makes_three_pictures(tmp_path: Path, count: int) -> None:
+def test_any_number_of_series_makes_all_pictures(tmp_path: Path, count: int) -> None:
     report.write(tmp_path / "new" / "report", CURVE, run(count))
     check(tmp_path / "new" / "report")
 
@@ -77,7 +81,12 @@ def test_gaps_in_histories_and_actuals_are_drawn_around(tmp_path: Path) -> None:
     check(tmp_path)
 
 
-def test_nothing_observed_at_all_leaves_an_empty_calibration(tmp_path: Path) -> None:
+def test_series_that_never_change_have_no_worst(tmp_path: Path) -> None:
+    report.write(tmp_path, CURVE, replace(run(2), seasonal_errors=np.zeros(2)))
+    assert names(tmp_path) == NAMES
+
+
+def test_nothing_observed_at_all_leaves_pictures_without_errors(tmp_path: Path) -> None:
     found = run(1)
     report.write(tmp_path, CURVE, replace(found, actual=np.full_like(found.actual, NAN)))
     check(tmp_path)
@@ -96,7 +105,7 @@ def test_a_short_curve_or_one_without_validation_is_drawn(tmp_path: Path, curve:
     check(tmp_path)
 
 
-@pytest.mark.parametrize("levels", [LEVELS, (0.05, 0.5, 0.95), (0.5,)])
+@pytest.mark.parametrize("levels", [LEVELS, WIDE, (0.05, 0.5, 0.95), (0.5,)])
 def test_a_horizon_of_one_step_and_few_levels_are_drawn(
     tmp_path: Path, levels: tuple[float, ...]
 ) -> None:
@@ -108,6 +117,39 @@ def test_a_horizon_of_one_step_and_few_levels_are_drawn(
 def test_any_item_id_can_be_a_title(tmp_path: Path, item_id: str) -> None:
     report.write(tmp_path, CURVE, replace(run(), item_ids=(item_id,)))
     check(tmp_path)
+
+
+def test_extra_levels_make_a_wider_fan(tmp_path: Path) -> None:
+    assert report._bands(LEVELS) == [(0, 8), (2, 6)]
+    assert report._bands(WIDE) == [(0, 10), (1, 9), (3, 7)]
+    assert report._bands((0.05, 0.5, 0.95)) == [(0, 2)]
+    report.write(tmp_path, CURVE, run(3, levels=WIDE))
+    check(tmp_path)
+
+
+def test_no_picture_has_a_line_for_each_of_many_series(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[int] = []
+
+    def count(figure: Figure, *_: Any, **__: Any) -> None:
+        drawn.append(sum(len(axes.lines) for axes in figure.axes))
+
+    found = run(1)
+    many = 5_000
+    wide = replace(
+        found,
+        item_ids=tuple(map(str, range(many))),
+        cutoffs=found.cutoffs * many,
+        histories=found.histories * many,
+        actual=found.actual.repeat(many, 0),
+        seasonal_errors=found.seasonal_errors.repeat(many),
+        forecasts={name: made.repeat(many, 0) for name, made in found.forecasts.items()},
+    )
+    monkeypatch.setattr(Figure, "savefig", count)
+    report.write(tmp_path, CURVE, wide)
+    assert len(drawn) == len(NAMES)
+    assert max(drawn) <= 30
 
 
 def test_the_same_training_gives_the_same_bytes(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from training.origins import Origins
 from training.rolling import frame, rolling
 
 ORIGINS = Origins(horizon=3, windows=4, step=2)
-NETWORK = NetworkConfig(horizon=3, seasonality=4, context_length=12, hidden=6)
+NETWORK = NetworkConfig("6h", horizon=3, seasonality=4, context_length=12, hidden=6)
 FIT = FitConfig(steps=20, batch_size=8, check_every=10)
 
 

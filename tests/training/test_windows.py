@@ -9,13 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.contract.frequency import Frequency
+from service.contract.metadata import Category, Covariates
 from training import windows
 from training.config import NetworkConfig
 from training.data import Panel, Series
+from training.layers.calendar import Cycle
 from training.origins import Origins
-from training.table import InvalidTable
+from training.tables.table import InvalidTable
 
-CONFIG = NetworkConfig(horizon=3, seasonality=2, context_length=7)
+CONFIG = NetworkConfig("D", horizon=3, seasonality=2, context_length=7)
 ORIGINS = Origins(3)
 START = np.datetime64("2024-01-01", "us")
 
@@ -34,8 +36,9 @@ def panel(*lengths: int) -> Panel:
 def test_every_window_is_a_contiguous_piece_of_one_series(lengths: list[int]) -> None:
     training, _ = windows.split(panel(*lengths), CONFIG, ORIGINS)
     batch = training.all()
-    assert len(training) == len(batch.lengths)
-    for context, length, target in zip(batch.context, batch.lengths, batch.target, strict=True):
+    contexts, lengths_seen = batch.inputs
+    assert len(training) == len(lengths_seen)
+    for context, length, target in zip(contexts, lengths_seen, batch.target, strict=True):
         seen = context[:length]
         assert torch.isnan(context[length:]).all()
         whole = torch.cat([seen, target])
@@ -49,7 +52,7 @@ def test_no_window_holds_a_value_of_the_last_horizon(lengths: list[int]) -> None
     training, _ = windows.split(panel(*lengths), CONFIG, ORIGINS)
     last = {1000 * (n + 1) + length - 3 for n, length in enumerate(lengths)}
     values = set(training.all().target.flatten().int().tolist())
-    values |= set(training.all().context.nan_to_num(0).flatten().int().tolist())
+    values |= set(training.all().inputs[0].nan_to_num(0).flatten().int().tolist())
     assert not values & {first + step for first in last for step in range(3)}
 
 
@@ -78,7 +81,7 @@ def test_changing_the_future_changes_no_window() -> None:
     )
     one, other = (windows.split(p, CONFIG, ORIGINS)[0].all() for p in (known, changed))
     assert torch.equal(one.target, other.target)
-    assert torch.equal(one.context.nan_to_num(-1), other.context.nan_to_num(-1))
+    assert torch.equal(one.inputs[0].nan_to_num(-1), other.inputs[0].nan_to_num(-1))
 
 
 def test_a_series_too_short_for_the_horizon_is_named_with_the_remedy() -> None:
@@ -91,7 +94,7 @@ def test_missing_values_stay_missing() -> None:
     target[4] = np.nan
     one = Panel((Series("a", START, target),), Frequency.parse("D"))
     batch = windows.split(one, CONFIG, ORIGINS)[0].all()
-    whole = torch.cat([batch.context, batch.target], 1)
+    whole = torch.cat([batch.inputs[0], batch.target], 1)
     assert torch.isnan(whole).any()
     assert not (whole == 4).any()
 
@@ -121,3 +124,66 @@ def test_no_more_than_a_share_of_a_history_is_spared() -> None:
     short = round(3 * windows.FEWEST_JUDGES / windows.MOST_SPARED)
     assert windows.split(panel(short + 3), CONFIG, ORIGINS)[1] is not None
     assert windows.split(panel(short + 2), CONFIG, ORIGINS)[1] is None
+
+
+def test_series_too_short_to_spare_a_window_are_trained_on_to_their_end() -> None:
+    long, short = [15] * windows.FEWEST_JUDGES, [14] * 3
+    training, validation = windows.split(panel(*long, *short), CONFIG, ORIGINS)
+    assert validation is not None
+    assert len(validation) == len(long)
+    newest = training.all().target[:, -1].tolist()
+    assert {1000 * (n + 1) + 8 for n in range(len(long))} <= set(newest)
+    assert {1000 * (n + 1) + 10 for n in range(len(long), len(long) + 3)} <= set(newest)
+    assert validation.all().target.max() < 1000 * (len(long) + 1)
+
+
+COVARIATES = Covariates(
+    past=("load",),
+    known=("price",),
+    static=("size",),
+    categories=(Category(name="region", values=("east", "west")),),
+)
+
+
+def covaried(*lengths: int) -> Panel:
+    """Like `panel`; a covariate says its step too: past + 0.25, known + 0.5."""
+    series = tuple(
+        replace(
+            s,
+            past=s.target[:, np.newaxis] + 0.25,
+            known=s.target[:, np.newaxis] + 0.5,
+            static=np.array([float(len(s.target))]),
+            categories=("west",) if len(s.target) % 2 else (None,),
+        )
+        for s in panel(*lengths).series
+    )
+    return Panel(series, Frequency.parse("D"), COVARIATES)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.integers(7, 40), min_size=1, max_size=5))
+def test_covariates_and_timestamps_stand_at_the_steps_of_their_target(lengths: list[int]) -> None:
+    config = replace(CONFIG, covariates=COVARIATES, calendar=(Cycle.MONTH,))
+    training, _ = windows.split(covaried(*lengths), config, ORIGINS)
+    batch = training.all()
+    contexts, seen, timestamps, past, known, static, categories = batch.inputs
+    for row, n in enumerate(seen.tolist()):
+        target = torch.cat([contexts[row, :n], batch.target[row]])
+        assert torch.equal(past[row, :n, 0], contexts[row, :n] + 0.25)
+        assert torch.equal(known[row, : n + 3, 0], target + 0.5)
+        days = (timestamps[row, : n + 3] - 1_704_067_200) / 86_400  # since 2024-01-01
+        assert torch.equal(days, target % 1000)
+        assert torch.isnan(past[row, n:]).all()
+        assert torch.isnan(known[row, n + 3 :]).all()
+        assert (timestamps[row, n + 3 :] == 0).all()
+        length = lengths[int(target[0]) // 1000 - 1]
+        assert static[row].tolist() == [length]
+        assert categories[row].tolist() == [2 if length % 2 else 0]
+
+
+def test_no_covariate_of_the_test_is_kept_at_all() -> None:
+    config = replace(CONFIG, covariates=COVARIATES)
+    flat = windows.split(covaried(20, 25), config, ORIGINS)[0].flat
+    last = [1017.5, 1018.5, 1019.5, 2022.5, 2023.5, 2024.5]
+    assert not set(flat.known.flatten().tolist()) & set(last)
+    assert len(flat.target) == len(flat.past) == 20 + 25 - 2 * 3

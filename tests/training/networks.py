@@ -1,0 +1,104 @@
+"""Small networks of every shape, untrained but with no weight at rest, and their exported files."""
+
+import tempfile
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from service.contract import grid
+from service.contract.artifact import Artifact
+from service.contract.frequency import Frequency
+from service.contract.metadata import Category, Covariates, ForecastSignature, Metadata
+from service.contract.placement import History
+from service.runtime import Runtime
+from tests.conftest import ARTIFACTS
+from training import export, parity
+from training.config import NetworkConfig
+from training.gru import Convention
+from training.layers.calendar import Cycle
+from training.network import GRUForecaster
+
+CONFIG = NetworkConfig("D", horizon=4, seasonality=3, context_length=20, hidden=8)
+EVERYTHING = replace(
+    CONFIG,
+    freq="h",
+    patch=2,
+    calendar=tuple(Cycle),
+    covariates=Covariates(
+        past=("price", "stock"),
+        known=("promo",),
+        static=("size",),
+        categories=(
+            Category(name="region", values=("north", "south")),
+            Category(name="never filled in", values=()),
+        ),
+    ),
+)
+SHAPES = [
+    CONFIG,
+    replace(CONFIG, layers=2, patch=3),
+    replace(CONFIG, convention=Convention.RESET_BEFORE),
+    replace(CONFIG, seasonality=1, quantile_levels=(0.5,)),
+    replace(CONFIG, horizon=1, calendar=(Cycle.DAY_OF_WEEK, Cycle.MONTH)),
+    EVERYTHING,
+]
+
+
+def make(config: NetworkConfig = CONFIG) -> GRUForecaster:
+    """A network in which every weight changes the answer."""
+    torch.manual_seed(0)
+    network = GRUForecaster(config).eval()
+    for weight in network.parameters():
+        if not weight.any():
+            torch.nn.init.normal_(weight, std=0.3)
+    return network
+
+
+@cache
+def exported(config: NetworkConfig) -> bytes:
+    """The file of `make(config)`."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        export.write_model(make(config), config.signature, path)
+        return path.read_bytes()
+
+
+def histories(signature: ForecastSignature) -> list[History]:
+    """Three made-up series with everything that a signature can declare."""
+    random = np.random.default_rng(1)
+    declared, frequency = signature.covariates, Frequency.parse(signature.freq)
+    some_day = np.array(["2024-02-14"], "datetime64[us]")
+    start = grid.place(frequency.unit, grid.number(frequency.unit, some_day))
+    found = []
+    for n in (50, 9, 20):
+        span = n + signature.horizon
+        moments = frequency.timestamps(start, 0, span)[0]
+        found.append(
+            History(
+                target=100 + random.normal(size=n).cumsum(),
+                timestamps=moments.astype("datetime64[s]").astype(np.int64),
+                past=random.normal(size=(n, len(declared.past))),
+                known=random.normal(size=(span, len(declared.known))),
+                static=random.normal(size=len(declared.static)),
+                categories=np.array([len(c.values) for c in declared.categories], np.int64),
+            )
+        )
+    return found
+
+
+def opened(network: GRUForecaster) -> Runtime:
+    """The exported network as the service opens it, with metadata borrowed from elsewhere."""
+    signature, model = network.config.signature, exported(network.config)
+    borrowed = Metadata.model_validate_json((ARTIFACTS / "tiny/1/metadata.json").read_bytes())
+    metadata = borrowed.model_copy(
+        update={
+            "signature": signature,
+            "inputs": signature.inputs,
+            "outputs": signature.outputs,
+        }
+    )
+    golden = parity.golden(network, signature, histories(signature))
+    return Runtime(Artifact(Path(), metadata, model, golden))

@@ -1,0 +1,1 @@
+"""The parts of the network, each in the graph that is exported."""
