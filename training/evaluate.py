@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from training import baselines
 from training.data import Panel
+from training.histories import Cutoff
 from training.origins import Origins
 
 MODEL = "GRU"
@@ -40,6 +41,7 @@ class Backtest:
     item_ids: tuple[str, ...]  # of each forecast
     cutoffs: tuple[int, ...]  # steps seen by each forecast
     histories: tuple[NDArray[np.float64], ...]  # all that the models saw
+    seasonal_errors: NDArray[np.float64]  # [N] of the histories; NaN where undefined
     actual: NDArray[np.float64]  # [N, H] NaN = missing
     forecasts: dict[str, NDArray[np.float64]]  # [N, H, Q] the GRU first, then the baselines
     scores: dict[str, Scores]
@@ -108,7 +110,7 @@ def backtest(
     origins: Origins,
     seasonality: int,
     levels: Sequence[float],
-    forecast: Callable[[Sequence[NDArray[np.float64]]], NDArray[np.float64]],
+    forecast: Callable[[Sequence[Cutoff]], NDArray[np.float64]],
     baseline_limit_s: float = math.inf,
 ) -> Backtest:
     """Forecast from every cutoff with what lies before it, and score all models.
@@ -116,7 +118,7 @@ def backtest(
     Args:
         seasonality: steps of a season, for the denominator of MASE and the baselines.
         levels: quantile levels, ascending.
-        forecast: the model; from N histories to quantiles [N, H, Q].
+        forecast: the model; from N cutoffs to quantiles [N, H, Q].
         baseline_limit_s: a baseline that takes longer is left out; the table says so.
 
     Raises:
@@ -134,7 +136,7 @@ def backtest(
     cut = [(series, at) for series in panel.series for at in origins.cutoffs(len(series.target))]
     histories = tuple(series.target[:at] for series, at in cut)
     actual = np.stack([series.target[at : at + horizon] for series, at in cut])
-    forecasts = {MODEL: forecast(histories)}
+    forecasts = {MODEL: forecast(cut)}
     expected = (*actual.shape, len(levels))
     if forecasts[MODEL].shape != expected:
         raise ValueError(
@@ -150,6 +152,7 @@ def backtest(
         item_ids=tuple(series.item_id for series, _ in cut),
         cutoffs=tuple(at for _, at in cut),
         histories=histories,
+        seasonal_errors=errors,
         actual=actual,
         forecasts=forecasts,
         scores={name: score(actual, made, levels, errors) for name, made in forecasts.items()},
@@ -182,16 +185,22 @@ def score(
     """
     observed = ~np.isnan(actual)
     scale = np.broadcast_to(seasonal_error[:, np.newaxis], actual.shape)[observed]
-    actual, quantiles = actual[observed], quantiles[observed]  # [points], [points, Q]
-    point = quantiles[:, middle(levels)]
+    actual = actual[observed]  # [points]
+    # A copy of one level at a time: of all together, it would be the largest thing in memory.
+    point, low, high = (
+        quantiles[..., level][observed] for level in (middle(levels), *interval(levels))
+    )
     error = np.abs(actual - point)
     scaled = scale > 0  # False for NaN
-    low, high = interval(levels)
+    pinball = [
+        _pinball(actual, quantiles[..., k][observed], level) for k, level in enumerate(levels)
+    ]
+    total = np.abs(actual).sum()
     return Scores(
         mase=_mean(error[scaled] / scale[scaled]),
         smape=_mean(_smape(actual, point)),
-        wql=_wql(actual, quantiles, levels),
-        coverage=_mean((quantiles[:, low] <= actual) & (actual <= quantiles[:, high])),
+        wql=float(2 * np.mean(pinball) / total) if total else math.nan,
+        coverage=_mean((low <= actual) & (actual <= high)),
     )
 
 
@@ -219,16 +228,10 @@ def _smape(actual: NDArray[np.float64], point: NDArray[np.float64]) -> NDArray[n
     return 200 * np.abs(actual - point) / np.where(size == 0, 1, size)
 
 
-def _wql(
-    actual: NDArray[np.float64], quantiles: NDArray[np.float64], levels: Sequence[float]
-) -> float:
-    total = np.abs(actual).sum()
-    if total == 0:
-        return math.nan
-    q = np.asarray(levels)
-    error = actual[:, np.newaxis] - quantiles
-    pinball = np.maximum(q * error, (q - 1) * error)  # [points, Q]
-    return float((2 * pinball.sum(0) / total).mean())
+def _pinball(actual: NDArray[np.float64], quantile: NDArray[np.float64], level: float) -> float:
+    """Sum over all points."""
+    error = actual - quantile
+    return float(np.maximum(level * error, (level - 1) * error).sum())
 
 
 def _mean(values: NDArray[np.float64] | NDArray[np.bool_]) -> float:

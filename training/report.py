@@ -1,5 +1,7 @@
-"""The pictures of a training: how the loss fell, what was forecast, how honest the quantiles are.
+"""The pictures of a training: how the loss fell, what was forecast, how honest the quantiles are,
+how the error grows along the horizon, and where the forecasts are worst.
 
+However many series there are, a picture shows a few of them or a mean over all.
 Figures are drawn without pyplot, so that nothing global is left behind, and hold neither a date nor
 a version: the same training gives the same bytes.
 """
@@ -16,6 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
+from training.diagnosis import error_by_step, reliability, worst
 from training.evaluate import MODEL, Backtest, interval, middle
 from training.fit import LossCurve
 
@@ -52,11 +55,13 @@ STYLE = {
 
 
 def write(folder: Path, curve: LossCurve, backtest: Backtest) -> None:
-    """Draw loss.png, forecast.png and calibration.png, 960 x 540 pixels; makes the folder."""
+    """Draw loss, forecast, calibration, horizon and worst.png, 960 x 540; makes the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     _save(folder / "loss.png", lambda figure: _loss(figure, curve))
     _save(folder / "forecast.png", lambda figure: _forecast(figure, backtest))
     _save(folder / "calibration.png", lambda figure: _calibration(figure, backtest))
+    _save(folder / "horizon.png", lambda figure: _horizon(figure, backtest))
+    _save(folder / "worst.png", lambda figure: _worst(figure, backtest))
 
 
 def _save(path: Path, draw: Callable[[Figure], None]) -> None:
@@ -97,16 +102,31 @@ def _loss(figure: Figure, curve: LossCurve) -> None:
 def _forecast(figure: Figure, backtest: Backtest) -> None:
     """Series at even distances through the panel: no one has picked the pretty ones."""
     count = min(MOST, len(backtest.item_ids))
-    shown = np.linspace(0, len(backtest.item_ids) - 1, count).round().astype(int)
-    rows = 1 if count <= 3 else 2
-    grid = figure.subplots(rows, -(-count // rows), squeeze=False)
-    for axes, series in zip(grid.flat, shown, strict=False):
-        _series(axes, backtest, int(series))
-        if count > 1:
-            axes.set_title(_short(backtest.item_ids[series]), fontsize=9, parse_math=False)
-        else:
-            axes.set_title(_short(backtest.item_ids[series], 80), parse_math=False)
-    for axes in grid.flat[count:]:
+    shown = np.linspace(0, len(backtest.item_ids) - 1, count).round().astype(int).tolist()
+    width = 26 if count > 1 else 80
+    _fans(figure, backtest, [(at, _short(backtest.item_ids[at], width)) for at in shown])
+
+
+def _worst(figure: Figure, backtest: Backtest) -> None:
+    """The items with the largest error in units of their own seasonal error."""
+    shown = [
+        (at, f"{_short(backtest.item_ids[at], 16)}: MASE {error:.2f}")
+        for at, error in worst(backtest, MOST)
+    ]
+    if shown:
+        _fans(figure, backtest, shown)
+    else:
+        figure.text(0.5, 0.5, "No series has a scaled error.", ha="center", color=MUTED)
+
+
+def _fans(figure: Figure, backtest: Backtest, shown: list[tuple[int, str]]) -> None:
+    """Forecasts by number, each with its title."""
+    rows = 1 if len(shown) <= 3 else 2
+    grid = figure.subplots(rows, -(-len(shown) // rows), squeeze=False)
+    for axes, (series, title) in zip(grid.flat, shown, strict=False):
+        _series(axes, backtest, series)
+        axes.set_title(title, parse_math=False, **({"fontsize": 9} if len(shown) > 1 else {}))
+    for axes in grid.flat[len(shown) :]:
         axes.axis("off")
     figure.supxlabel("steps after the cutoff", fontsize=9)
     handles, labels = grid[0, 0].get_legend_handles_labels()
@@ -120,7 +140,7 @@ def _series(axes: Axes, backtest: Backtest, series: int) -> None:
     steps = np.arange(len(seen)) - len(history) + 1  # the cutoff is after step 0
     ahead, fan = _opened(history, backtest.forecasts[MODEL][series])
     _, theirs = _opened(history, backtest.forecasts[backtest.best_baseline][series])
-    for (low, high), alpha in zip(_bands(backtest.levels), (0.16, 0.28), strict=False):
+    for (low, high), alpha in zip(_bands(backtest.levels), (0.12, 0.16, 0.28), strict=False):
         width = 100 * (backtest.levels[high] - backtest.levels[low])
         label = f"{MODEL}, {width:.0f} %"
         axes.fill_between(ahead, fan[:, low], fan[:, high], fc=BLUE, alpha=alpha, lw=0, label=label)
@@ -145,14 +165,14 @@ def _opened(
 
 
 def _bands(levels: tuple[float, ...]) -> list[tuple[int, int]]:
-    """The interval that is scored, and the one inside it that is nearest to a half."""
-    low, high = interval(levels)
+    """The widest interval, the one that is scored, and the one inside that is nearest to a half."""
+    scored = low, high = interval(levels)
+    bands = [scored] if scored == (0, len(levels) - 1) else [(0, len(levels) - 1), scored]
     inner = [
         (i, j) for i, j in zip(range(low + 1, high), range(high - 1, low, -1), strict=True) if i < j
     ]
-    if not inner:
-        return [(low, high)]
-    return [(low, high), min(inner, key=lambda at: abs(levels[at[1]] - levels[at[0]] - 0.5))]
+    nearest = sorted(inner, key=lambda at: abs(levels[at[1]] - levels[at[0]] - 0.5))
+    return bands + nearest[:1]
 
 
 def _short(item_id: str, width: int = 26) -> str:
@@ -162,20 +182,54 @@ def _short(item_id: str, width: int = 26) -> str:
 
 def _calibration(figure: Figure, backtest: Backtest) -> None:
     axes = figure.subplots()
-    observed = ~np.isnan(backtest.actual)
     axes.plot([0, 1], [0, 1], color=MUTED, lw=1, ls=(0, (4, 3)), label="perfectly calibrated")
-    best = backtest.best_baseline
-    for name, color, width in ((best, ORANGE, 1.2), (MODEL, BLUE, 2)):
-        if observed.any():
-            below = backtest.actual[observed, np.newaxis] <= backtest.forecasts[name][observed]
-            axes.plot(
-                backtest.levels, below.mean(0), color=color, lw=width, marker="o", ms=4, label=name
-            )
+    for name, color, width in ((backtest.best_baseline, ORANGE, 1.2), (MODEL, BLUE, 2)):
+        shares = reliability(backtest, name)
+        observed = np.array([share.observed for share in shares])
+        bounds = np.array([[share.low, share.high] for share in shares]).T  # [2, Q]
+        axes.errorbar(
+            backtest.levels,
+            observed,
+            np.abs(bounds - observed),
+            color=color,
+            lw=width,
+            elinewidth=1,
+            capsize=2.5,
+            marker="o",
+            ms=4,
+            label=name,
+        )
+    count = int((~np.isnan(backtest.actual)).sum())
     axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
     axes.set(xlabel="quantile level", ylabel="share of actuals at or below the quantile")
-    axes.set_title(f"Calibration over {observed.sum()} observed values")
+    axes.set_title(f"Calibration over {count} observed values")
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
         axis.set_ticks(np.linspace(0, 1, 6))
     handles, labels = axes.get_legend_handles_labels()
-    axes.legend(handles[::-1], labels[::-1], loc="upper left", bbox_to_anchor=(1.04, 1))
+    axes.legend(
+        handles[::-1],
+        labels[::-1],
+        loc="upper left",
+        bbox_to_anchor=(1.04, 1),
+        title="bars: 95 %, by count alone",
+        alignment="left",
+    )
+
+
+def _horizon(figure: Figure, backtest: Backtest) -> None:
+    axes = figure.subplots()
+    best = backtest.best_baseline
+    others = [name for name in backtest.forecasts if name not in (MODEL, best)]
+    styles = [(name, MUTED, 1.0, dash) for name, dash in zip(others, ("--", ":"), strict=False)]
+    steps = np.arange(backtest.horizon) + 1
+    for name, color, width, line in (*styles, (best, ORANGE, 1.2, "-"), (MODEL, BLUE, 2.0, "-")):
+        errors = error_by_step(backtest, name)
+        axes.plot(steps, errors, line, color=color, lw=width, marker=".", label=name)
+    axes.set(xlabel="steps after the cutoff", ylabel="mean of |actual - median| / seasonal error")
+    axes.set_title(f"Error by horizon step over {len(backtest.item_ids)} forecasts")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.margins(x=0.02)
+    axes.set_ylim(bottom=0)
+    handles, labels = axes.get_legend_handles_labels()
+    axes.legend(handles[::-1], labels[::-1], loc="upper left", bbox_to_anchor=(1.01, 1))
