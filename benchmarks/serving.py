@@ -23,6 +23,7 @@ import numpy as np
 from benchmarks.load import Load, measure
 from service.contract import artifact, layout
 from service.contract.metadata import Metadata
+from service.contract.placement import History, place
 from service.cores import available_cores
 from service.runtime import Runtime
 
@@ -100,16 +101,16 @@ def _body(metadata: Metadata, rows: int, seed: int) -> bytes:
 
 def _rows_per_second(runtime: Runtime) -> float:
     """ONNX Runtime alone: one thread per core, each running full batches of 8 rows."""
-    length = runtime.metadata.signature.context_length
-    context = np.random.default_rng(0).normal(100, 10, (8, length)).astype(np.float32)
-    lengths = np.full(8, length, np.int64)
+    signature = runtime.metadata.signature
+    rows = np.random.default_rng(0).normal(100, 10, (8, signature.context_length))
+    (block,) = place([History(row) for row in rows], signature)
     end = time.perf_counter() + SECONDS
     counts: list[int] = []
 
     def lane() -> None:
         batches = 0
         while time.perf_counter() < end:
-            runtime.run(context, lengths)
+            runtime.run(*block.inputs)
             batches += 1
         counts.append(batches)
 
