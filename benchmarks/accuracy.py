@@ -78,9 +78,7 @@ def _run(task: dict[str, Any], arguments: argparse.Namespace) -> tuple[float, fl
 
 def _changed(config: Config, fields: dict[str, Any]) -> Config:
     """The config with some of its fields as JSON gives them."""
-    made = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()
-    }
+    made: Any = dict(fields)
     if "calendar" in made:
         made["calendar"] = tuple(map(Cycle, made["calendar"]))
     return replace(config, **made)
