@@ -27,6 +27,7 @@ from service.contract.metadata import (
     TensorSpec,
 )
 
+PACKET = 4  # floats that are added at once
 LARGEST_VALUE = 1e36  # leaves float32 room for a forecast a hundred times larger
 
 _FIELDS = {  # of a history, by tensor
@@ -66,14 +67,16 @@ class Block:
 
 @lru_cache(maxsize=4096)
 def bucket(length: int, context_length: int) -> int:
-    """The padded length of a row: 8, 12, 16, 24, 32, 48, ... and at most context_length.
+    """The padded length of a row: 8, 12, 16, 24, 32, 48, ... and at most what context_length needs.
 
-    At most one third of a row of more than 8 steps is padding.
+    At most one third of a row of more than 8 steps is padding. Always whole packets of four: ONNX
+    Runtime adds up the steps of a row in packets that begin where memory is aligned, so a row of
+    27 would be rounded in another order at another place of a batch.
     """
     size = 8
     while size < length:
         size = size * 3 // 2 if size & (size - 1) == 0 else size // 3 * 4
-    return min(size, context_length)
+    return min(size, -(-context_length // PACKET) * PACKET)
 
 
 def place(histories: Sequence[History], signature: ForecastSignature) -> list[Block]:
@@ -103,8 +106,9 @@ def stack(histories: Sequence[History], signature: ForecastSignature, padded: in
     context = np.empty((len(histories), padded), np.float32)
     context.fill(np.nan)
     lengths = []
+    steps = min(padded, signature.context_length)
     for row, history in zip(context, histories, strict=True):
-        newest = history.target[-padded:]
+        newest = history.target[-steps:]
         row[: len(newest)] = newest
         lengths.append(len(newest))
     inputs: Inputs = (context, np.array(lengths, np.int64))
@@ -132,6 +136,7 @@ def _stack_beside(
     """One tensor of what is known beside the target."""
     shape = spec.fixed(signature.sizes(len(histories), padded))
     rows = np.full(shape, np.nan if spec.dtype == "float32" else 0, spec.dtype)
+    most = spec.fixed(signature.sizes(1, min(padded, signature.context_length)))[1]
     field = _FIELDS[spec.name]
     for at, history in enumerate(histories):
         values: Array | None = getattr(history, field)
@@ -139,6 +144,6 @@ def _stack_beside(
         if values is None or [*values.shape] != expected:
             came = None if values is None else [*values.shape]
             raise ValueError(f"{field} of history {at} has the shape {came}, expected {expected}")
-        kept = min(len(values), shape[1])
+        kept = min(len(values), most)
         rows[at, :kept] = values[-kept:]
     return rows

@@ -10,9 +10,10 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from training.config import NetworkConfig
-from training.layers.scaling import Scaled, mean_known, values_at, with_mask
+from training.layers.scaling import Scaled, aligned, mean_known, values_at, with_mask
 
 AVERAGES = 3  # alternatives that are no lags: last value, mean of the seasons, mean of the context
 
@@ -21,13 +22,13 @@ class Base(NamedTuple):
     """In units of magnitude, but for the features."""
 
     seasonal: Tensor  # [B, H] the seasonal-naive forecast
-    alternatives: Tensor  # [B, H, A] the averages, then the older lags
+    alternatives: Tensor  # [B, H, A] the averages, the older lags, then itself
     features: Tensor  # [B, H, F] lags and averages relative to the last value, squashed, and masks
 
 
 def alternatives(config: NetworkConfig) -> int:
-    """How many alternatives to the seasonal-naive forecast there are."""
-    return AVERAGES + len(config.lags) - 1
+    """How many alternatives to the seasonal-naive forecast there are; itself, to fill a packet."""
+    return aligned(AVERAGES + len(config.lags) - 1)
 
 
 def features(config: NetworkConfig) -> int:
@@ -49,14 +50,17 @@ def base(scaled: Scaled, lengths: Tensor, config: NetworkConfig) -> Base:
         seasonal = torch.where(missing[..., back], seasonal, lags[..., back])
     seasons = lags[..., :newest]
     none = missing[..., :newest].all(-1)
-    mean = torch.where(none, scaled.last, mean_known(seasons).squeeze(-1))
+    packets = pad(seasons, (0, aligned(newest) - newest), value=torch.nan)
+    mean = torch.where(none, scaled.last, mean_known(packets).squeeze(-1))
     level = mean_known(scaled.values)
     averages = torch.stack([part.expand_as(mean) for part in (scaled.last, mean, level)], -1)
     filled = torch.where(missing, seasonal.unsqueeze(-1), lags)
     last, scale = scaled.last.unsqueeze(-1), scaled.scale.unsqueeze(-1)
+    moves = torch.cat([averages, filled[..., 1:]], -1)
+    itself = seasonal.unsqueeze(-1).expand(-1, -1, alternatives(config) - moves.shape[-1])
     return Base(
         seasonal,
-        torch.cat([averages, filled[..., 1:]], -1),
+        torch.cat([moves, itself], -1),
         torch.cat(
             [with_mask(torch.asinh((lags - last) / scale)), torch.asinh((averages - last) / scale)],
             -1,

@@ -10,6 +10,7 @@ Shapes: B batch, K steps, N size of a learned vector.
 
 from collections.abc import Sequence
 from enum import StrEnum
+from functools import reduce
 
 import torch
 from torch import Tensor, nn
@@ -47,7 +48,8 @@ class Calendar(nn.Module):
         """timestamps [B, K] int64, seconds since 1970 -> [B, K, N]."""
         found = phases(timestamps)
         vectors = [table(found[at]) for at, table in zip(self.cycles, self.vectors, strict=True)]
-        return torch.stack(vectors, -1).sum(-1)
+        total: Tensor = reduce(torch.add, vectors)  # one by one: the same order for every row
+        return total
 
 
 def phases(timestamps: Tensor) -> dict[Cycle, Tensor]:

@@ -7,6 +7,8 @@ network has practised.
 Shapes: B batch, K steps, F numbers, N hidden units.
 """
 
+from functools import reduce
+
 import torch
 from torch import Tensor, nn
 
@@ -61,4 +63,5 @@ class Categories(nn.Module):
             shown = torch.rand(codes.shape, device=codes.device) >= HIDDEN
             codes = codes * shown
         vectors = [table(codes[:, at]) for at, table in enumerate(self.vectors)]
-        return torch.stack(vectors, -1).sum(-1)
+        total: Tensor = reduce(torch.add, vectors)  # one by one: the same order for every row
+        return total

@@ -8,6 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from service.contract.placement import PACKET
+
 # A series whose steps never change has no scale of its own; one ten-thousandth of its magnitude
 # keeps its forecast finite and its interval tight.
 SMALLEST_SCALE = 1e-4
@@ -55,6 +57,11 @@ def values_at(values: Tensor, position: Tensor) -> Tensor:
     return torch.where(position >= 0, values.gather(1, position.clamp(min=0)), torch.nan)
 
 
+def aligned(size: int) -> int:
+    """The next whole number of packets, so that a sum over so many has one order in every batch."""
+    return -(-size // PACKET) * PACKET
+
+
 def known_or_zero(x: Tensor) -> Tensor:
     """NaN -> 0."""
     return torch.where(torch.isnan(x), 0.0, x)
@@ -66,6 +73,9 @@ def with_mask(x: Tensor) -> Tensor:
 
 
 def mean_known(x: Tensor) -> Tensor:
-    """Mean over the last axis of what is not NaN, 0 where nothing is. [..., K] -> [..., 1]."""
+    """Mean over the last axis of what is not NaN, 0 where nothing is. [..., K] -> [..., 1].
+
+    Batch-invariant where K is a multiple of `PACKET`, as the padded contexts of the service are.
+    """
     count = (~torch.isnan(x)).float().sum(-1, keepdim=True)
     return known_or_zero(x).sum(-1, keepdim=True) / count.clamp(min=1.0)

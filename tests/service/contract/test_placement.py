@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from service.contract.metadata import ForecastSignature
-from service.contract.placement import Block, History, bucket, place, stack, unstack
+from service.contract.placement import PACKET, Block, History, bucket, place, stack, unstack
 from tests.artifacts import toy
 
 lengths = st.integers(1, 3000)
@@ -59,7 +59,21 @@ def dressed(draw: st.DrawFn) -> list[History]:
 
 @given(lengths, lengths)
 def test_a_bucket_holds_the_row_or_the_whole_context(length: int, context_length: int) -> None:
-    assert min(length, context_length) <= bucket(length, context_length) <= context_length
+    padded = bucket(length, context_length)
+    assert min(length, context_length) <= padded < context_length + PACKET
+
+
+@given(lengths, lengths)
+def test_a_bucket_is_whole_packets(length: int, context_length: int) -> None:
+    assert bucket(length, context_length) % PACKET == 0
+
+
+def test_no_more_than_the_context_is_placed_where_its_bucket_is_larger() -> None:
+    (block,) = place(targets([[float(v) for v in range(40)]]), plain(27))
+    context, steps = block.inputs
+    assert context.shape == (1, 28)
+    assert steps.tolist() == [27]
+    assert context[0, :27].tolist() == list(range(13, 40))
 
 
 @given(lengths, lengths, lengths)
@@ -201,7 +215,8 @@ def test_what_covariates_a_row_has_does_not_move_it_to_another_bucket(
 
 @given(dressed(), st.integers(50, 60))
 def test_what_was_stacked_is_unstacked(series: list[History], padded: int) -> None:
-    found = unstack(stack(series, toy.SIGNATURE, padded), toy.SIGNATURE)
+    long = toy.SIGNATURE.model_copy(update={"context_length": 50})
+    found = unstack(stack(series, long, padded), long)
     for one, other in zip(found, series, strict=True):
         for field in ("target", "timestamps", "past", "known", "static", "categories"):
             np.testing.assert_array_equal(getattr(one, field), getattr(other, field))
