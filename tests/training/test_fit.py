@@ -208,12 +208,18 @@ def test_the_pinball_loss_is_that_of_a_float64_loop() -> None:
 
 def test_few_windows_without_a_judge_get_a_short_and_gentle_schedule() -> None:
     config = FitConfig()
-    assert config.for_windows(10, judged=True) == config
     assert config.for_windows(100_000, judged=False) == config
     gentle = config.with_budget(600).for_windows(10, judged=False)
     assert gentle.steps == 500
     assert gentle.learning_rate < config.learning_rate
     assert config.with_budget(600).steps == MOST_STEPS
+
+
+def test_judged_windows_are_looked_at_a_limited_number_of_times() -> None:
+    config = FitConfig(batch_size=64).with_budget(600)
+    assert config.for_windows(1_000_000, judged=True) == config
+    assert config.for_windows(4000, judged=True).steps == 1000  # 16 epochs
+    assert config.for_windows(10, judged=True).steps == 500
 
 
 def test_several_devices_fit_one_network(tmp_path: Path) -> None:
