@@ -121,9 +121,10 @@ class Windows:
         target = flat.target[origin.unsqueeze(1) + span[: self.horizon]]
         return Batch(tuple(given[name]() for name in self.inputs), target)
 
-    def all(self) -> Batch:
-        """Every window at once."""
-        return self.gather(torch.arange(len(self), device=self.ends.device))
+    def some(self, count: int) -> Batch:
+        """At most so many windows, evenly spread over all."""
+        count = min(count, len(self))
+        return self.gather(torch.arange(count, device=self.ends.device) * len(self) // count)
 
     def to(self, device: torch.device) -> Self:
         """The same windows, gathered on a device."""

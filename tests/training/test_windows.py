@@ -31,18 +31,22 @@ def panel(*lengths: int) -> Panel:
     return Panel(series, Frequency.parse("D"))
 
 
+def whole(some: windows.Windows) -> windows.Batch:
+    return some.gather(torch.arange(len(some)))
+
+
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.integers(7, 40), min_size=1, max_size=5))
 def test_every_window_is_a_contiguous_piece_of_one_series(lengths: list[int]) -> None:
     training, _ = windows.split(panel(*lengths), CONFIG, ORIGINS)
-    batch = training.all()
+    batch = whole(training)
     contexts, lengths_seen = batch.inputs
     assert len(training) == len(lengths_seen)
     for context, length, target in zip(contexts, lengths_seen, batch.target, strict=True):
         seen = context[:length]
         assert torch.isnan(context[length:]).all()
-        whole = torch.cat([seen, target])
-        assert (whole.diff() == 1).all()
+        piece = torch.cat([seen, target])
+        assert (piece.diff() == 1).all()
         assert length == min(7, int(target[0]) % 1000)
 
 
@@ -51,8 +55,8 @@ def test_every_window_is_a_contiguous_piece_of_one_series(lengths: list[int]) ->
 def test_no_window_holds_a_value_of_the_last_horizon(lengths: list[int]) -> None:
     training, _ = windows.split(panel(*lengths), CONFIG, ORIGINS)
     last = {1000 * (n + 1) + length - 3 for n, length in enumerate(lengths)}
-    values = set(training.all().target.flatten().int().tolist())
-    values |= set(training.all().inputs[0].nan_to_num(0).flatten().int().tolist())
+    values = set(whole(training).target.flatten().int().tolist())
+    values |= set(whole(training).inputs[0].nan_to_num(0).flatten().int().tolist())
     assert not values & {first + step for first in last for step in range(3)}
 
 
@@ -60,10 +64,10 @@ def test_with_enough_series_the_horizon_before_the_test_is_held_out() -> None:
     lengths = [20] * windows.FEWEST_JUDGES
     training, validation = windows.split(panel(*lengths), CONFIG, ORIGINS)
     assert validation is not None
-    judged = validation.all()
+    judged = whole(validation)
     assert judged.target[0].tolist() == [1014, 1015, 1016]
     assert len(validation) == len(lengths)
-    assert training.all().target.max() == 1000 * len(lengths) + 13
+    assert whole(training).target.max() == 1000 * len(lengths) + 13
 
 
 def test_a_few_series_spare_no_validation() -> None:
@@ -79,7 +83,7 @@ def test_changing_the_future_changes_no_window() -> None:
         tuple(replace(s, target=t) for s, t in zip(known.series, series, strict=True)),
         known.frequency,
     )
-    one, other = (windows.split(p, CONFIG, ORIGINS)[0].all() for p in (known, changed))
+    one, other = (whole(windows.split(p, CONFIG, ORIGINS)[0]) for p in (known, changed))
     assert torch.equal(one.target, other.target)
     assert torch.equal(one.inputs[0].nan_to_num(-1), other.inputs[0].nan_to_num(-1))
 
@@ -89,14 +93,21 @@ def test_a_series_too_short_for_the_horizon_is_named_with_the_remedy() -> None:
         windows.split(panel(20, 6), CONFIG, ORIGINS)
 
 
+def test_some_windows_are_spread_over_all_series() -> None:
+    training, _ = windows.split(panel(20, 20, 20, 20), CONFIG, ORIGINS)
+    some = training.some(4).target[:, 0] // 1000
+    assert some.tolist() == [1, 2, 3, 4]
+    assert torch.equal(training.some(10**6).target, whole(training).target)
+
+
 def test_missing_values_stay_missing() -> None:
     target = np.arange(12.0)
     target[4] = np.nan
     one = Panel((Series("a", START, target),), Frequency.parse("D"))
-    batch = windows.split(one, CONFIG, ORIGINS)[0].all()
-    whole = torch.cat([batch.inputs[0], batch.target], 1)
-    assert torch.isnan(whole).any()
-    assert not (whole == 4).any()
+    batch = whole(windows.split(one, CONFIG, ORIGINS)[0])
+    values = torch.cat([batch.inputs[0], batch.target], 1)
+    assert torch.isnan(values).any()
+    assert not (values == 4).any()
 
 
 def test_cutoffs_end_a_horizon_before_the_end_and_the_test_begins_at_the_first() -> None:
@@ -108,16 +119,16 @@ def test_cutoffs_end_a_horizon_before_the_end_and_the_test_begins_at_the_first()
 
 def test_no_window_reaches_beyond_the_first_cutoff_of_a_longer_test() -> None:
     training, _ = windows.split(panel(30), CONFIG, Origins(3, windows=4))
-    assert training.all().target.max() == 1000 + 30 - 12 - 1
+    assert whole(training).target.max() == 1000 + 30 - 12 - 1
 
 
 def test_a_long_series_alone_spares_as_many_validation_windows_as_many_series_would() -> None:
     training, validation = windows.split(panel(600), CONFIG, ORIGINS)
     assert validation is not None
     assert len(validation) == windows.FEWEST_JUDGES
-    judged = validation.all().target[:, 0].tolist()
+    judged = whole(validation).target[:, 0].tolist()
     assert judged == [1000 + 597 - 3 * back for back in range(windows.FEWEST_JUDGES, 0, -1)]
-    assert training.all().target.max() < judged[0]
+    assert whole(training).target.max() < judged[0]
 
 
 def test_no_more_than_a_share_of_a_history_is_spared() -> None:
@@ -131,10 +142,10 @@ def test_series_too_short_to_spare_a_window_are_trained_on_to_their_end() -> Non
     training, validation = windows.split(panel(*long, *short), CONFIG, ORIGINS)
     assert validation is not None
     assert len(validation) == len(long)
-    newest = training.all().target[:, -1].tolist()
+    newest = whole(training).target[:, -1].tolist()
     assert {1000 * (n + 1) + 8 for n in range(len(long))} <= set(newest)
     assert {1000 * (n + 1) + 10 for n in range(len(long), len(long) + 3)} <= set(newest)
-    assert validation.all().target.max() < 1000 * (len(long) + 1)
+    assert whole(validation).target.max() < 1000 * (len(long) + 1)
 
 
 COVARIATES = Covariates(
@@ -165,7 +176,7 @@ def covaried(*lengths: int) -> Panel:
 def test_covariates_and_timestamps_stand_at_the_steps_of_their_target(lengths: list[int]) -> None:
     config = replace(CONFIG, covariates=COVARIATES, calendar=(Cycle.MONTH,))
     training, _ = windows.split(covaried(*lengths), config, ORIGINS)
-    batch = training.all()
+    batch = whole(training)
     contexts, seen, timestamps, past, known, static, categories = batch.inputs
     for row, n in enumerate(seen.tolist()):
         target = torch.cat([contexts[row, :n], batch.target[row]])
