@@ -146,8 +146,9 @@ def split(panel: Panel, config: NetworkConfig, origins: Origins) -> tuple[Window
     short = np.flatnonzero(lengths < needed)
     if short.size:
         item = panel.series[short[0]]
+        has = "1 step" if len(item.target) == 1 else f"{len(item.target)} steps"
         raise InvalidTable(
-            f"item {item.item_id!r} has {len(item.target)} steps; a horizon of {horizon} needs at "
+            f"item {item.item_id!r} has {has}; a horizon of {horizon} needs at "
             f"least {needed} ({horizon} to learn from, {origins.test_steps} to be tested on); "
             f"{short.size} of {len(lengths)} items are too short: drop them or shorten --horizon"
         )
