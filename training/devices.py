@@ -36,3 +36,13 @@ def open_devices(name: str, count: int) -> Fabric:
             strategy="ddp_spawn" if count > 1 else "auto",
             precision="bf16-mixed" if name == "cuda" else "32-true",
         )
+
+
+def close_devices(fabric: Fabric) -> None:
+    """To be called on each of several devices when its part is done; one device needs nothing.
+
+    A process that ends while threads of its process group still run is aborted by the C++ runtime.
+    """
+    if fabric.world_size > 1:
+        fabric.barrier()
+        torch.distributed.destroy_process_group()

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from training.checkpoint import State, load, read, save, weights
 from training.config import FitConfig
-from training.devices import open_devices
+from training.devices import close_devices, open_devices
 from training.network import GRUForecaster
 from training.windows import Batch, Windows
 
@@ -141,6 +141,7 @@ def _fit(
                 if fabric.is_global_zero:
                     save(checkpoint, identity, network, made, state)
             progress(share, loss)
+        close_devices(fabric)
 
 
 def _agreed(fabric: Fabric, seconds: float) -> float:
