@@ -146,7 +146,8 @@ def _strip(model: onnx.ModelProto) -> None:
     graph = model.graph
     graph.name, graph.doc_string = "forecaster", ""
     del graph.metadata_props[:]
-    for part in (*graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
+    parts: list[Any] = [*graph.node, *graph.input, *graph.output]
+    for part in (*parts, *graph.value_info, *graph.initializer):
         part.doc_string = ""
         del part.metadata_props[:]
     del graph.value_info[:]  # inferred again by whoever needs it
