@@ -1,42 +1,57 @@
 """`create_app`: wires the rooms. Lifespan: load, start, yield, drain."""
 
+import gc
+import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 from service import metrics
-from service.api import native, operations
-from service.api.exchange import Counted
+from service.api import models, operations
+from service.api.bulk import routes
+from service.api.counted import Counted
+from service.api.dialect import Dialect, Front
+from service.api.exchange import House
+from service.api.native import native
+from service.api.openinference.routes import openinference
 from service.api.responses import install_error_handlers
-from service.batcher import Batcher
+from service.api.timegpt.routes import timegpt
+from service.api.timeseries.routes import timeseries
 from service.drain import Drain
+from service.engine.batcher import Batcher
 from service.forecaster import Forecaster
+from service.providers import resolve
 from service.repository import Repository
 from service.settings import Settings
 
+DIALECTS: list[Dialect] = [native, routes.bulk, openinference, timegpt, timeseries]
 
-def create_app(settings: Settings | None = None) -> FastAPI:
+# Seconds after which a thread that wants Python's lock gets it. With the usual 5 ms a lane would
+# wait longer for it than many a batch takes, whenever the event loop is busy.
+SWITCH_INTERVAL = 0.0002
+
+# New objects after which young garbage is looked for: about 200 requests. Hardly any of it is
+# garbage that reference counts do not find.
+GARBAGE = 10_000
+
+
+def create_app(settings: Settings | None = None) -> Front:
     """The service as an ASGI application; settings come from the environment when not given."""
     settings = settings or Settings()
     drain = Drain(settings.drain_grace_s)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Drain]]:
-        repository = Repository.load(settings.models, settings.provider)
-        metrics.models.labels("live").set(len(repository.live))
-        metrics.models.labels("refused").set(len(repository.refused))
-        batcher = Batcher(
-            settings.lanes_per_worker(),
-            settings.max_batch_rows,
-            settings.max_queue_rows,
-            metrics.observe_batch,
-        )
-        batcher.start()
-        app.state.forecaster = Forecaster(repository, batcher)
-        yield {"drain": drain}  # uvicorn hands it to every connection
-        await batcher.close()
+        async with AsyncExitStack() as leaving:
+            forecaster = _start(settings, leaving)
+            leaving.push_async_callback(routes.close)
+            app.state.forecaster = forecaster
+            front.house = House(settings, forecaster, drain)
+            await _start_rpc(settings, forecaster, drain, leaving)
+            _tune_interpreter()
+            yield {"drain": drain}  # uvicorn hands it to every connection
 
     app = FastAPIOffline(
         docs_url="/docs",
@@ -48,8 +63,44 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.settings = settings
     app.state.drain = drain
-    app.include_router(native.router)
+    app.include_router(models.router)
     app.include_router(operations.router)
     install_error_handlers(app)
     app.add_middleware(Counted, drain=drain)
-    return app
+    front = Front(app, DIALECTS)
+    return front
+
+
+def _start(settings: Settings, leaving: AsyncExitStack) -> Forecaster:
+    """Load the models and start the lanes."""
+    repository = Repository.load(settings.models, resolve(settings.provider))
+    live = {(name, model.metadata.version) for name, model in repository.live.items()}
+    metrics.observe_models(live, len(repository.refused))
+    batcher = Batcher(
+        settings.lanes_per_worker(),
+        settings.max_batch_rows,
+        settings.max_queue_rows,
+        settings.default_timeout_ms / 1000,
+        metrics.observe_batch,
+    )
+    batcher.start()
+    leaving.push_async_callback(batcher.close)
+    return Forecaster(repository, batcher)
+
+
+async def _start_rpc(
+    settings: Settings, forecaster: Forecaster, drain: Drain, leaving: AsyncExitStack
+) -> None:
+    if settings.grpc_port is None:
+        return
+    from service.api.rpc.server import start_rpc  # large, so only where it is wanted
+
+    rpc = await start_rpc(settings, forecaster, drain)
+    leaving.push_async_callback(rpc.stop, settings.shutdown_timeout_s)
+
+
+def _tune_interpreter() -> None:
+    sys.setswitchinterval(SWITCH_INTERVAL)
+    gc.collect()
+    gc.set_threshold(GARBAGE)
+    gc.freeze()  # what lives as long as the process need not be looked at again and again

@@ -5,7 +5,7 @@ a flag of `gatecast serve`; the README's table is checked against this file.
 """
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -27,11 +27,10 @@ class Settings(BaseSettings):
         description="Address to listen on. 0.0.0.0 opens the service to the network.",
     )
     port: int = Field(8080, ge=0, le=65535, description="TCP port; 0 takes a free one.")
-    workers: int = Field(
+    workers: Annotated[int, Field(ge=1, le=256)] | Literal["auto"] = Field(
         1,
-        ge=1,
-        le=256,
-        description="Processes that accept requests. Each holds every model in its own memory.",
+        description="Processes that answer requests. Each holds every model in its own memory. "
+        "auto is one for each available core, and one alone on a GPU.",
     )
     lanes: int = Field(
         0,
@@ -40,9 +39,10 @@ class Settings(BaseSettings):
         description="Batches run at once in a worker, one thread each. 0 divides the available "
         "cores among the workers; more than the cores only adds waiting.",
     )
-    provider: Literal["cpu", "cuda"] = Field(
+    provider: Literal["cpu", "cuda", "auto"] = Field(
         "cpu",
-        description="Where models run. cuda refuses to start where CUDA cannot be used.",
+        description="Where models run. cuda refuses to start where CUDA cannot be used; auto takes "
+        "the cpu there and says why.",
     )
     max_batch_rows: int = Field(
         32,
@@ -50,11 +50,24 @@ class Settings(BaseSettings):
         description="Series in one run. More than 8 gains little speed and makes a single "
         "request wait longer behind a bulk one.",
     )
+    default_timeout_ms: int = Field(
+        30_000,
+        ge=1,
+        description="Milliseconds a request may take if it does not say so itself (header "
+        "gatecast-timeout-ms). What would take longer gets 429 at once, what does gets 504 then.",
+    )
     max_queue_rows: int = Field(
-        8192,
+        65_536,
         ge=1,
         description="Series that may wait for a lane. Beyond it requests get 429: a low limit "
         "refuses early, a high one lets callers wait long. Also the most series of one request.",
+    )
+    grpc_port: int | None = Field(
+        None,
+        ge=0,
+        le=65535,
+        description="TCP port of the Open Inference Protocol over gRPC; 0 takes a free one, none "
+        "leaves it out.",
     )
     max_body_bytes: int = Field(
         32 * 2**20,
@@ -78,4 +91,10 @@ class Settings(BaseSettings):
 
     def lanes_per_worker(self) -> int:
         """The lanes of one worker, with 0 resolved to its share of the available cores."""
-        return self.lanes or max(1, available_cores() // self.workers)
+        return self.lanes or max(1, available_cores() // self.worker_count())
+
+    def worker_count(self) -> int:
+        """The workers, with auto resolved."""
+        if self.workers != "auto":
+            return self.workers
+        return 1 if self.provider == "cuda" else min(available_cores(), 256)

@@ -1,23 +1,57 @@
-"""One connection, below HTTP: a limit for the head of a request, and our own words for bad HTTP.
+"""One connection, below HTTP: a limit for the head of a request, our own words for bad HTTP, and
+the news that the caller hung up.
 
 uvicorn keeps whatever a client sends before its body, however much that is, and answers what is not
-HTTP as plain text that no metric counts. Here both become errors like all others.
+HTTP as plain text that no metric counts. Here both become errors like all others. Nor does it
+cancel a handler whose client has gone; ours is, so that its rows leave the queue before they run.
 """
 
+import asyncio
+from typing import Any
+
+from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from service import metrics
-from service.api.responses import error_response
+from service.api.responses import answer_error, error_response
 from service.drain import DrainingProtocol
 from service.errors import Malformed, ServiceError, TooLarge
 
 LARGEST_HEAD = 65536  # bytes of a request line and its headers; one more read may be held
+_HANGUP = "gatecast.hangup"  # of an ASGI scope's state
+
+
+class Hangup:
+    """Whether the caller has gone, and what is done for it until then."""
+
+    def __init__(self) -> None:
+        self.happened = False
+        self.task: asyncio.Task[Any] | None = None  # cancelled when it happens
+
+
+def hangup_of(scope: Scope) -> Hangup:
+    """That of the connection; behind another server than ours, one that never happens."""
+    found: Hangup | None = scope.get("state", {}).get(_HANGUP)
+    return found or Hangup()
 
 
 class Connection(DrainingProtocol):
     """uvicorn's HTTP protocol, draining, with a limit and with errors in JSON."""
 
     _head: int | None = None  # bytes of a head that has begun and not ended
+    _hangup: Hangup
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A caller comes."""
+        self._hangup = Hangup()
+        super().connection_made(transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The caller has gone, or was let go."""
+        super().connection_lost(exc)
+        self._hangup.happened = True
+        if self._hangup.task is not None:
+            self._hangup.task.cancel()
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser; refuse a head that grows beyond the limit."""
@@ -32,6 +66,7 @@ class Connection(DrainingProtocol):
         """A head begins."""
         self._head = 0
         super().on_message_begin()
+        self.scope["state"][_HANGUP] = self._hangup
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a header; those after a chunked body are read by nobody."""
@@ -49,8 +84,8 @@ class Connection(DrainingProtocol):
 
     def _refuse(self, error: ServiceError) -> None:
         """Answer outside of any exchange, and hang up."""
-        metrics.requests.labels("unknown", str(error.status)).inc()
-        response = error_response(error)
+        metrics.observe_request("unknown", str(error.status), 0.0)
+        response = answer_error(error, error_response)
         headers = [*response.raw_headers, (b"connection", b"close")]
         lines = [STATUS_LINE[error.status], *(n + b": " + v + b"\r\n" for n, v in headers)]
         self.transport.write(b"".join(lines) + b"\r\n" + bytes(response.body))

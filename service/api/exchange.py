@@ -1,102 +1,135 @@
-"""What every exchange goes through: a body within its limit, a caller who may hang up, a count.
-
-uvicorn does not cancel a handler whose client has gone; `unless_gone` does, so that the rows of a
-caller who hung up leave the queue before they are run.
-"""
+"""One HTTP exchange as a handler sees it: the body within its limit, headers, the time allowed."""
 
 import asyncio
 import time
-from collections.abc import Coroutine
-from typing import Any, TypeVar
+from dataclasses import dataclass
 
-from fastapi import Request
+from starlette.datastructures import QueryParams
 from starlette.requests import ClientDisconnect
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Receive, Scope
 
-from service import metrics
-from service.api.responses import unexpected_response
+from service.api.compression import decompress
 from service.drain import Drain
 from service.errors import Malformed, TooLarge
+from service.forecaster import Forecaster
+from service.settings import Settings
 
-Answer = TypeVar("Answer")
+CANCELLED = "cancelled"  # in place of a status: the caller hung up
 
-_UNANSWERED = "cancelled"  # in place of a status
-
-
-async def read_body(request: Request, limit: int) -> bytes:
-    """The whole body.
-
-    Raises:
-        TooLarge: more than `limit` bytes are announced or arrive; the rest is not read.
-        Malformed: the body was lost, because the client asked to leave HTTP/1.1.
-        ClientDisconnect: the caller hung up.
-    """
-    announced = request.headers.get("content-length", "0")  # the parser lets only digits pass
-    if int(announced) > limit:
-        raise TooLarge(f"the body has {announced} bytes, the limit is {limit}; split the request")
-    chunks: list[bytes] = []
-    size = 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > limit:
-            raise TooLarge(f"the body has more than {limit} bytes; split the request")
-        chunks.append(chunk)
-    if not size and "upgrade" in request.headers:
-        raise Malformed("the body is lost with a header Upgrade; ask in HTTP/1.1 without it")
-    return b"".join(chunks)
+TIMEOUT = b"gatecast-timeout-ms"
+LONGEST_TIMEOUT_MS = 86_400_000  # a day
+_LARGE = 1 << 16  # packed bytes that are better unpacked beside the event loop
 
 
-async def unless_gone(request: Request, work: Coroutine[Any, Any, Answer]) -> Answer:
-    """Do the work, but cancel it when the caller hangs up. The body must have been read.
+@dataclass(slots=True)
+class House:
+    """What every exchange may need of the service."""
 
-    Raises:
-        ClientDisconnect: the caller hung up first.
-    """
-    task = asyncio.ensure_future(work)
-    gone = asyncio.ensure_future(request.receive())  # the next message can only be a disconnect
-    try:
-        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise ClientDisconnect
-        return task.result()
-    finally:
-        gone.cancel()
-        if not task.done():
-            task.cancel()
+    settings: Settings
+    forecaster: Forecaster
+    drain: Drain
 
 
-class Counted:
-    """ASGI middleware: each exchange ends with an answer, is counted and timed."""
+class Exchange:
+    """A request, with what the service knows beside it. One for each exchange of a dialect."""
 
-    def __init__(self, app: ASGIApp, drain: Drain) -> None:
-        self.app = app
-        self.drain = drain
+    __slots__ = (
+        "_by_name",
+        "_drain",
+        "_receive",
+        "arrived",
+        "forecaster",
+        "parameters",
+        "scope",
+        "settings",
+    )
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass an HTTP exchange through; anything else goes straight to the application."""
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        started = time.perf_counter()
-        status = _UNANSWERED
+    def __init__(
+        self, scope: Scope, receive: Receive, house: House, parameters: dict[str, str]
+    ) -> None:
+        self.arrived = time.perf_counter()  # seconds, when the head was complete
+        self.scope = scope
+        self._receive = receive
+        self.parameters = parameters  # of the path
+        self.settings = house.settings
+        self.forecaster = house.forecaster
+        self._drain = house.drain
+        self._by_name: dict[bytes, bytes] = dict(scope["headers"])
 
-        async def watch(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = str(message["status"])
-                if self.drain.begun:
-                    message["headers"] = [*message["headers"], (b"connection", b"close")]
-            await send(message)
+    @property
+    def draining(self) -> bool:
+        """Whether the service is about to leave."""
+        return self._drain.begun
 
-        try:
-            await self.app(scope, receive, watch)
-        except ClientDisconnect:
-            metrics.cancelled.inc()
-        except (Exception, asyncio.CancelledError) as error:
-            if status != _UNANSWERED:
-                raise
-            await unexpected_response(error)(scope, receive, watch)
-        finally:
-            route = getattr(scope.get("route"), "path", "unknown")
-            metrics.requests.labels(route, status).inc()
-            metrics.request_seconds.labels(route).observe(time.perf_counter() - started)
+    @property
+    def seconds(self) -> float:
+        """Since the head was complete."""
+        return time.perf_counter() - self.arrived
+
+    @property
+    def timeout_s(self) -> float | None:
+        """How long the caller is willing to wait, from now; None: nothing was said.
+
+        Raises:
+            Malformed: the header is not a whole number of milliseconds.
+        """
+        text = self._by_name.get(TIMEOUT)
+        if text is None:
+            return None
+        if not text.isdigit() or not 1 <= int(text[:12]) <= LONGEST_TIMEOUT_MS:
+            name, came = TIMEOUT.decode(), text[:40].decode("latin-1")
+            expected = f"whole milliseconds, 1 to {LONGEST_TIMEOUT_MS}"
+            raise Malformed(f"header {name} is {came!r}, expected {expected}", name)
+        return max(int(text) / 1000 - self.seconds, 0.0)
+
+    @property
+    def query_params(self) -> QueryParams:
+        """What stands behind the question mark."""
+        return QueryParams(self.scope["query_string"])
+
+    def header(self, name: bytes) -> bytes | None:
+        """The value of a header; its name in lower case."""
+        return self._by_name.get(name)
+
+    async def content(self) -> bytes:
+        """The whole body, unpacked.
+
+        Raises:
+            TooLarge: more than `max_body_bytes` are announced, arrive, or unpack.
+            UnsupportedMedia, Malformed: see `compression.decompress`.
+            Malformed: the body was lost, because the client asked to leave HTTP/1.1.
+            ClientDisconnect: the caller hung up.
+        """
+        limit = self.settings.max_body_bytes
+        announced = self._by_name.get(b"content-length", b"0")  # the parser lets only digits pass
+        if int(announced) > limit:
+            message = f"the body has {int(announced)} bytes, the limit is {limit}"
+            raise TooLarge(f"{message}; split the request")
+        body = await self._read(limit)
+        if not body and b"upgrade" in self._by_name:
+            raise Malformed("the body is lost with a header Upgrade; ask in HTTP/1.1 without it")
+        encoding = self._by_name.get(b"content-encoding")
+        if encoding is None:
+            return body
+        name = encoding[:40].decode("latin-1")
+        if len(body) < _LARGE:
+            return decompress(body, name, limit)
+        return await asyncio.to_thread(decompress, body, name, limit)
+
+    async def _read(self, limit: int) -> bytes:
+        chunks: list[bytes] = []
+        size = 0
+        while True:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise ClientDisconnect
+            chunk: bytes = message.get("body", b"")
+            more = message.get("more_body", False)
+            if not chunks and not more:
+                return chunk  # nearly always
+            chunks.append(chunk)
+            size += len(chunk)
+            if size > limit:
+                raise TooLarge(f"the body has more than {limit} bytes; split the request")
+            if not more:
+                return b"".join(chunks)

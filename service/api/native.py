@@ -1,15 +1,14 @@
-"""The native dialect: `POST /v1/forecast` and `GET /v1/models` in JSON.
+"""The native dialect: `POST /v1/forecast` in JSON.
 
-Requests are parsed by pydantic from the raw body in one pass; FastAPI's own body handling would
-parse twice and wants a Content-Type. Answers are written by orjson straight from the arrays.
+Bodies are read by `body`, answers written by `native_answer`.
 """
 
 import re
-from collections.abc import Callable
+from functools import lru_cache
 from typing import Annotated, Any
 
 import numpy as np
-from fastapi import APIRouter, Request, Response
+from fastapi import Response
 from numpy.typing import NDArray
 from pydantic import (
     BaseModel,
@@ -21,16 +20,16 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from service import metrics
-from service.api.exchange import read_body, unless_gone
-from service.api.responses import json_response
+from service.api.body import BodyReader
+from service.api.dialect import Dialect
+from service.api.exchange import Exchange
+from service.api.native_answer import write_forecast
+from service.api.responses import Reply, answer_headers, error_response
 from service.contract.timestamp import InvalidTimestamp, read_timestamp
 from service.errors import Malformed, Unservable
-from service.forecaster import Forecast, Forecaster
 from service.inquiry import Inquiry, Series
 
 _STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
-_MANY_ERRORS = 1000  # listing a million unknown fields would take seconds
 _MODEL = re.compile(r"^(?P<name>[^@]+)(@(?P<version>[1-9][0-9]{0,8}))?$")
 
 
@@ -110,87 +109,46 @@ class ForecastAnswer(BaseModel):
     series: list[SeriesAnswer]
 
 
-router = APIRouter(tags=["forecast"])
+native = Dialect(error_response, prefix="/v1/forecast", tag="forecast")
+_BODY = BodyReader(ForecastBody)
 
 
-@router.post(
-    "/v1/forecast",
-    response_model=ForecastAnswer,
-    openapi_extra={
-        "requestBody": {
-            "required": True,
-            "content": {"application/json": {"schema": ForecastBody.model_json_schema()}},
-        }
-    },
-)
-async def forecast(request: Request) -> Response:
+@native.post("/v1/forecast", response_model=ForecastAnswer, openapi_extra=_BODY.documentation)
+async def forecast(exchange: Exchange) -> Response:
     """Forecast every series of the body; missing values are null, the newest steps count."""
-    state = request.app.state
-    body = await read_body(request, state.settings.max_body_bytes)
-    forecaster: Forecaster = state.forecaster
-    inquiry = read_inquiry(body, forecaster.check_rows)
-    answer = await unless_gone(request, forecaster.forecast(inquiry))
-    metrics.series.labels(answer.model).inc(len(answer.item_ids))
-    return json_response(write_forecast(answer))
+    forecaster = exchange.forecaster
+    timeout_s = exchange.timeout_s
+    forecaster.check_room(timeout_s)
+    body = _BODY.read(await exchange.content())
+    forecaster.check_rows(len(body.series))
+    answer = await forecaster.forecast(_inquiry(body, timeout_s))
+    headers = answer_headers(answer.model, answer.version, answer.timing, exchange.arrived)
+    return Reply(write_forecast(answer), headers=headers)
 
 
-@router.get("/v1/models")
-async def models(request: Request) -> Response:
-    """Every model that answers, and every one that was refused, with the reason."""
-    repository = request.app.state.forecaster.repository
-    live = [_summary(model.metadata) for _, model in sorted(repository.live.items())]
-    refused = [{"name": n, "reason": why} for n, why in sorted(repository.refused.items())]
-    return json_response({"models": live, "refused": refused})
-
-
-@router.get("/v1/models/{name}")
-async def model(request: Request, name: str) -> Response:
-    """The whole metadata of one model: signature, training, backtest, parity."""
-    found = request.app.state.forecaster.repository.get(name)
-    return json_response(found.metadata.model_dump(mode="json"))
-
-
-def read_inquiry(body: bytes, check_rows: Callable[[int], None]) -> Inquiry:
-    """The JSON body of a request -> what is asked; the number of series is checked first.
-
-    Raises:
-        Malformed: not JSON, or not of the documented form.
-        Unservable: a timestamp that cannot be.
-        Exception: whatever `check_rows` raises.
-    """
-    try:
-        parsed = ForecastBody.model_validate_json(body)
-    except ValidationError as error:
-        raise _malformed(error) from None
-    check_rows(len(parsed.series))
-    matched = _MODEL.fullmatch(parsed.model)
-    if matched is None:
-        raise Malformed(f"model is {parsed.model!r}, expected name or name@version", "model")
+def _inquiry(body: ForecastBody, timeout_s: float | None) -> Inquiry:
+    name, version = read_model(body.model)
     return Inquiry(
-        model=matched["name"],
-        version=int(matched["version"]) if matched["version"] else None,
-        series=[_read_series(series, at) for at, series in enumerate(parsed.series)],
-        horizon=parsed.horizon,
-        quantile_levels=None if parsed.quantile_levels is None else tuple(parsed.quantile_levels),
+        model=name,
+        version=version,
+        series=[_read_series(series, at) for at, series in enumerate(body.series)],
+        horizon=body.horizon,
+        quantile_levels=None if body.quantile_levels is None else tuple(body.quantile_levels),
+        timeout_s=timeout_s,
     )
 
 
-def write_forecast(answer: Forecast) -> dict[str, Any]:
-    """A forecast as the documented JSON object; arrays stay arrays until orjson writes them."""
-    keys = [str(level) for level in answer.quantile_levels]
-    return {
-        "model": answer.model,
-        "version": answer.version,
-        "series": [
-            {
-                "item_id": item_id,
-                "timestamps": answer.timestamps[at],
-                "quantiles": dict(zip(keys, answer.quantiles[at], strict=True)),
-                "median": answer.median[at],
-            }
-            for at, item_id in enumerate(answer.item_ids)
-        ],
-    }
+@lru_cache(maxsize=256)
+def read_model(text: str) -> tuple[str, int | None]:
+    """name or name@version.
+
+    Raises:
+        Malformed: anything else.
+    """
+    matched = _MODEL.fullmatch(text)
+    if matched is None:
+        raise Malformed(f"model is {text!r}, expected name or name@version", "model")
+    return matched["name"], int(matched["version"]) if matched["version"] else None
 
 
 def _read_series(series: SeriesBody, at: int) -> Series:
@@ -210,44 +168,5 @@ def _read_series(series: SeriesBody, at: int) -> Series:
     )
 
 
-def _arrays(given: dict[str, list[float | None]]) -> dict[str, NDArray[np.float64]]:
+def _arrays(given: dict[str, Numbers]) -> dict[str, NDArray[np.float64]]:
     return {name: np.array(values, np.float64) for name, values in given.items()}
-
-
-def _malformed(error: ValidationError) -> Malformed:
-    """The first thing pydantic found wrong, as one sentence about one field."""
-    if error.error_count() > _MANY_ERRORS:
-        return Malformed(f"the body is wrong in {error.error_count()} places; see /docs")
-    first = error.errors(include_url=False)[0]
-    if first["type"] == "json_invalid":
-        return Malformed(f"the body is not JSON: {first['ctx']['error']}")
-    field = _path(first["loc"])
-    if first["type"] == "finite_number":
-        remedy = "; send null for a missing value" if first["loc"][0] == "series" else ""
-        return Malformed(f"{field} is not a finite number{remedy}", field)
-    if first["type"] == "extra_forbidden":
-        return Malformed(f"{field} is not a field of this request; see /docs", field)
-    if first["type"] == "missing":
-        return Malformed(f"{field} is missing; see /docs", field)
-    came = repr(first["input"])
-    came = came if len(came) <= 60 else f"{came[:60]}..."
-    return Malformed(f"{field or 'the body'}: {first['msg']}, got {came}", field or None)
-
-
-def _path(location: tuple[int | str, ...]) -> str:
-    """("series", 0, "target", 5) -> series[0].target[5]"""
-    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
-    return text.removeprefix(".")
-
-
-def _summary(metadata: Any) -> dict[str, Any]:
-    signature = metadata.signature
-    return {
-        "name": metadata.name,
-        "version": metadata.version,
-        "task": metadata.task,
-        "freq": signature.freq,
-        "horizon": signature.horizon,
-        "context_length": signature.context_length,
-        "quantile_levels": signature.quantile_levels,
-    }

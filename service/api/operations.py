@@ -4,6 +4,7 @@ from fastapi import APIRouter, Request, Response
 
 from service import metrics
 from service.api.responses import json_response
+from service.forecaster import Forecaster
 
 router = APIRouter(tags=["operations"])
 
@@ -30,5 +31,9 @@ async def ready(request: Request) -> Response:
 @router.get("/metrics")
 async def prometheus(request: Request) -> Response:
     """Counters and histograms in the Prometheus text format."""
-    metrics.queue_rows.set(request.app.state.forecaster.batcher.waiting_rows)
+    forecaster: Forecaster = request.app.state.forecaster
+    waiting = forecaster.batcher.waiting_jobs()
+    runtimes = [model.runtime for model in forecaster.repository.live.values()]
+    requests = {(one.name, one.version): waiting[one] for one in runtimes}
+    metrics.observe_waiting(forecaster.batcher.waiting_rows, requests)
     return Response(metrics.exposition(), media_type=metrics.CONTENT_TYPE)

@@ -161,7 +161,7 @@ def test_a_level_that_is_no_number_is_not_taken_for_a_missing_value(http: httpx.
         ("GET", "/v1/models/nope", 404),
         ("GET", "/v1/models/..%2f..%2fetc%2fpasswd", 404),
         ("POST", "/v1/forecast/", 404),
-        ("GET", "/v2", 404),
+        ("GET", "/v3", 404),
     ],
 )
 def test_an_unknown_route_or_method_gets_the_same_kind_of_error(
