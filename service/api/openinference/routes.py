@@ -1,0 +1,203 @@
+"""The routes of Open Inference Protocol v2 over REST: below /v2, errors as {"error": "..."}.
+
+Models change at a restart only, so loading and unloading are refused in words that say so.
+"""
+
+import re
+from typing import Any
+
+import msgspec
+from fastapi import Response
+
+from service.api.dialect import Dialect
+from service.api.exchange import Exchange
+from service.api.openinference import describe
+from service.api.openinference.answer import write_answer
+from service.api.openinference.question import HEADER, read_question
+from service.api.responses import Reply, answer_headers, json_response, short
+from service.errors import Malformed, NotFound, ServiceError, Unavailable, Unservable
+from service.inquiry import TensorInquiry
+from service.repository import LiveModel
+from service.statistics import statistics
+
+_VERSION = re.compile(r"[1-9][0-9]{0,8}")
+_MODEL = "/v2/models/{name}"
+_MODEL_VERSION = "/v2/models/{name}/versions/{version}"
+_RESTART = "put it into the folder of models and restart the service"
+
+_EXAMPLE: dict[str, Any] = {
+    "inputs": [
+        {
+            "name": "context",
+            "datatype": "FP32",
+            "shape": [1, 4],
+            "data": [417.0, 391.0, None, 461.0],
+        },
+        {"name": "lengths", "datatype": "INT64", "shape": [1], "data": [4]},
+    ]
+}
+_BODY = {"requestBody": {"content": {"application/json": {"example": _EXAMPLE}}}}
+
+
+def write_error(error: ServiceError) -> Reply:
+    """The error body of the protocol."""
+    return json_response({"error": short(error.message)}, error.status)
+
+
+openinference = Dialect(write_error, prefix="/v2", tag="Open Inference Protocol")
+
+
+@openinference.post(f"{_MODEL}/infer", openapi_extra=_BODY)
+@openinference.post(f"{_MODEL_VERSION}/infer", openapi_extra=_BODY)
+async def infer(exchange: Exchange) -> Response:
+    """Tensors in, quantiles out; JSON or binary, as the request says."""
+    forecaster, allowed = exchange.forecaster, exchange.timeout_s
+    forecaster.check_room(allowed)
+    body = await exchange.content()
+    name, version = exchange.parameters["name"], _version(exchange)
+    signature = forecaster.repository.get(name, version).metadata.signature
+    question = await read_question(body, exchange.header(HEADER), name, signature)
+    timeout_s = _shorter(allowed, question.timeout_s, exchange)
+    answer = await forecaster.infer(TensorInquiry(name, version, question.tensors, timeout_s))
+    return await write_answer(
+        answer,
+        question.identifier,
+        binary=question.binary,
+        accepted=exchange.header(b"accept-encoding"),
+        headers=answer_headers(answer.model, answer.version, answer.timing, exchange.arrived),
+    )
+
+
+@openinference.get("/v2")
+@openinference.get("/v2/")
+async def server(_: Exchange) -> Response:
+    """Name, version and extensions of the server."""
+    return json_response(describe.server())
+
+
+@openinference.get("/v2/health/live")
+async def live(_: Exchange) -> Response:
+    """200 as long as the process answers."""
+    return json_response({"live": True})
+
+
+@openinference.get("/v2/health/ready")
+async def ready(exchange: Exchange) -> Response:
+    """200 while models are served; 503 without one, and from SIGTERM on."""
+    _not_draining(exchange)
+    if not exchange.forecaster.repository.live:
+        raise Unavailable("no model is served; see the log for why, or train one")
+    return json_response({"ready": True})
+
+
+@openinference.get("/v2/models/stats")
+async def all_statistics(exchange: Exchange) -> Response:
+    """How many requests all models answered, and where the time went."""
+    live = sorted(exchange.forecaster.repository.live.items())
+    found = [statistics(name, model.metadata.version) for name, model in live]
+    return json_response(describe.statistics(found))
+
+
+@openinference.get(_MODEL)
+@openinference.get(_MODEL_VERSION)
+async def model(exchange: Exchange) -> Response:
+    """The tensors of a model."""
+    return json_response(describe.model(_live(exchange).metadata))
+
+
+@openinference.get(f"{_MODEL}/ready")
+@openinference.get(f"{_MODEL_VERSION}/ready")
+async def model_ready(exchange: Exchange) -> Response:
+    """200 while the model is served; 404 where it is not, 503 from SIGTERM on."""
+    found = _live(exchange)
+    _not_draining(exchange)
+    return json_response({"name": found.metadata.name, "ready": True})
+
+
+@openinference.get(f"{_MODEL}/config")
+@openinference.get(f"{_MODEL_VERSION}/config")
+async def config(exchange: Exchange) -> Response:
+    """The configuration of a model, in Triton's form."""
+    return json_response(describe.config(_live(exchange), exchange.settings.max_queue_rows))
+
+
+@openinference.get(f"{_MODEL}/stats")
+@openinference.get(f"{_MODEL_VERSION}/stats")
+async def model_statistics(exchange: Exchange) -> Response:
+    """How many requests a model answered, and where the time went."""
+    metadata = _live(exchange).metadata
+    found = statistics(metadata.name, metadata.version)
+    return json_response(describe.statistics([found]))
+
+
+@openinference.post("/v2/repository/index")
+async def index(exchange: Exchange) -> Response:
+    """Every model that was found at the start; {"ready": true} leaves out the refused ones."""
+    wanted = _read_index(await exchange.content())
+    return json_response(describe.index(exchange.forecaster.repository, ready=wanted.ready))
+
+
+@openinference.post("/v2/repository/models/{name}/load")
+async def load(exchange: Exchange) -> Response:
+    """Refused: models are read at the start."""
+    await exchange.content()
+    name, repository = exchange.parameters["name"], exchange.forecaster.repository
+    if name in repository.refused:
+        why = repository.refused[name]
+        raise Unservable(f"model {name!r} was refused: {why}; repair it and restart the service")
+    if name in repository.live:
+        raise Unservable(f"model {name!r} is served already; for another version, {_RESTART}")
+    raise NotFound(f"model {name!r} was not found when the service started; {_RESTART}")
+
+
+@openinference.post("/v2/repository/models/{name}/unload")
+async def unload(exchange: Exchange) -> Response:
+    """Refused: models are read at the start."""
+    await exchange.content()
+    name = _live(exchange).metadata.name
+    raise Unservable(
+        f"model {name!r} stays until the service ends; take it out of the folder of models and "
+        "restart the service"
+    )
+
+
+class _Index(msgspec.Struct):
+    ready: bool = False
+
+
+_index_decoder = msgspec.json.Decoder(_Index)
+
+
+def _read_index(body: bytes) -> _Index:
+    try:
+        return _index_decoder.decode(body) if body else _Index()
+    except (ValueError, RecursionError) as error:
+        message = f'the body is neither empty nor of the form {{"ready": true}}: {error}'
+        raise Malformed(message) from None
+
+
+def _live(exchange: Exchange) -> LiveModel:
+    repository = exchange.forecaster.repository
+    return repository.get(exchange.parameters["name"], _version(exchange))
+
+
+def _version(exchange: Exchange) -> int | None:
+    text = exchange.parameters.get("version")
+    if text is None:
+        return None
+    if _VERSION.fullmatch(text) is None:
+        raise NotFound(f"version {text!r} is not served; versions are numbers: 1, 2, ...")
+    return int(text)
+
+
+def _not_draining(exchange: Exchange) -> None:
+    if exchange.draining:
+        raise Unavailable("the service is shutting down")
+
+
+def _shorter(allowed: float | None, asked: float | None, exchange: Exchange) -> float | None:
+    """Seconds from now: what the header allows, or the parameter, which counts from the head."""
+    if asked is None:
+        return allowed
+    left = max(asked - exchange.seconds, 0.0)
+    return left if allowed is None else min(left, allowed)
