@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx
 
 _ADDRESS = re.compile(r"running on (http://127\.0\.0\.1:\d+)")
+_RPC_ADDRESS = re.compile(r"gRPC on (127\.0\.0\.1:\d+)")
 
 
 class ServerProcess:
@@ -35,6 +36,13 @@ class ServerProcess:
     def log(self) -> str:
         """Everything the process wrote to standard error so far."""
         return "".join(self.lines)
+
+    @property
+    def rpc(self) -> str:
+        """Where a server that was given a `grpc_port` speaks gRPC."""
+        found = _RPC_ADDRESS.search(self.log)
+        assert found, self.log
+        return found[1]
 
     def wait_until_listening(self) -> None:
         """Return once the address is known; raises if the process ends before."""

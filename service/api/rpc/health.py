@@ -1,0 +1,55 @@
+"""The standard health check: of the server under the empty name, of a model under its own."""
+
+from service.api.rpc.call import Context, parse
+from service.api.rpc.departure import Departure
+from service.api.rpc.proto.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from service.errors import NotFound, Unavailable
+from service.repository import Repository
+
+Response = HealthCheckResponse
+SERVICE = "inference.GRPCInferenceService"
+
+
+class Health:
+    """`grpc.health.v1.Health` over a repository."""
+
+    def __init__(self, repository: Repository, departure: Departure) -> None:
+        self.repository = repository
+        self.departure = departure
+
+    async def check(self, request: HealthCheckRequest, _: Context) -> HealthCheckResponse:
+        """The health of a name.
+
+        Raises:
+            NotFound: no model has this name.
+        """
+        status = self._status(request.service)
+        if status == Response.SERVICE_UNKNOWN:
+            raise NotFound(f"no model or service has the name {request.service!r}", "service")
+        return Response(status=status)
+
+    async def watch(self, context: Context) -> None:
+        """Say the health of a name, and again when it changes: that is, when the service leaves.
+
+        Raises:
+            Unavailable: the service has left.
+        """
+        name = parse(HealthCheckRequest, await context.read()).service
+        said = self._status(name)
+        await context.write(Response(status=said).SerializeToString())
+        await self.departure.announced()
+        if self._status(name) != said:
+            await context.write(Response(status=self._status(name)).SerializeToString())
+        await self.departure.closing.wait()
+        raise Unavailable("the service has left")
+
+    def _status(self, name: str) -> HealthCheckResponse.ServingStatus:
+        if name in ("", SERVICE):
+            healthy = bool(self.repository.live)
+        elif name in self.repository.live or name in self.repository.refused:
+            healthy = name in self.repository.live
+        else:
+            return Response.SERVICE_UNKNOWN
+        return (
+            Response.SERVING if healthy and not self.departure.drain.begun else Response.NOT_SERVING
+        )

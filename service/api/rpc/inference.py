@@ -1,0 +1,136 @@
+"""`inference.GRPCInferenceService`: what each of its methods answers."""
+
+import time
+from typing import NoReturn
+
+from service.api.responses import answer_headers
+from service.api.rpc import describe
+from service.api.rpc.call import Context
+from service.api.rpc.departure import Departure
+from service.api.rpc.infer import read, write
+from service.api.rpc.models import find, is_ready
+from service.api.rpc.proto.inference_pb2 import (
+    ModelConfigRequest,
+    ModelConfigResponse,
+    ModelInferRequest,
+    ModelInferResponse,
+    ModelMetadataRequest,
+    ModelMetadataResponse,
+    ModelReadyRequest,
+    ModelReadyResponse,
+    ModelStatisticsRequest,
+    ModelStatisticsResponse,
+    RepositoryIndexRequest,
+    RepositoryIndexResponse,
+    RepositoryModelLoadRequest,
+    RepositoryModelUnloadRequest,
+    ServerLiveRequest,
+    ServerLiveResponse,
+    ServerMetadataRequest,
+    ServerMetadataResponse,
+    ServerReadyRequest,
+    ServerReadyResponse,
+)
+from service.errors import NotFound, Unavailable, Unservable
+from service.forecaster import Forecaster, TensorForecast
+
+_RESTART = "put it into the folder of models and restart the service"
+
+
+class Inference:
+    """The methods of one message and one answer."""
+
+    def __init__(self, forecaster: Forecaster, most_rows: int, departure: Departure) -> None:
+        self.forecaster = forecaster
+        self.repository = forecaster.repository
+        self.most_rows = most_rows
+        self.departure = departure
+
+    async def server_live(self, _: ServerLiveRequest, __: Context) -> ServerLiveResponse:
+        """Whether the process answers."""
+        return ServerLiveResponse(live=True)
+
+    async def server_ready(self, _: ServerReadyRequest, __: Context) -> ServerReadyResponse:
+        """Whether models are served; no longer from SIGTERM on."""
+        return ServerReadyResponse(ready=bool(self.repository.live) and self._stays)
+
+    async def model_ready(self, request: ModelReadyRequest, _: Context) -> ModelReadyResponse:
+        """Whether this model is served; an unknown one is not."""
+        ready = is_ready(self.repository, request.name, request.version)
+        return ModelReadyResponse(ready=ready and self._stays)
+
+    async def server_metadata(
+        self, _: ServerMetadataRequest, __: Context
+    ) -> ServerMetadataResponse:
+        """Name, version and extensions of the server."""
+        return describe.server()
+
+    async def model_metadata(
+        self, request: ModelMetadataRequest, _: Context
+    ) -> ModelMetadataResponse:
+        """The tensors of a model."""
+        return describe.model(find(self.repository, request.name, request.version).metadata)
+
+    async def model_config(self, request: ModelConfigRequest, _: Context) -> ModelConfigResponse:
+        """The configuration of a model, in Triton's form."""
+        found = find(self.repository, request.name, request.version)
+        return ModelConfigResponse(config=describe.config(found, self.most_rows))
+
+    async def model_statistics(
+        self, request: ModelStatisticsRequest, _: Context
+    ) -> ModelStatisticsResponse:
+        """How many requests a model, or without a name all of them, answered, and how fast."""
+        if request.name:
+            found = [find(self.repository, request.name, request.version)]
+        else:
+            found = [model for _, model in sorted(self.repository.live.items())]
+        return describe.statistics([model.metadata for model in found])
+
+    async def repository_index(
+        self, request: RepositoryIndexRequest, _: Context
+    ) -> RepositoryIndexResponse:
+        """Every model that was found at the start."""
+        return describe.index(self.repository, ready=request.ready)
+
+    async def load(self, request: RepositoryModelLoadRequest, _: Context) -> NoReturn:
+        """Refused: models are read at the start."""
+        name, refused = request.model_name, self.repository.refused
+        if name in refused:
+            raise Unservable(
+                f"model {name!r} was refused: {refused[name]}; repair it and restart the service"
+            )
+        if name in self.repository.live:
+            raise Unservable(f"model {name!r} is served already; for another version, {_RESTART}")
+        raise NotFound(f"model {name!r} was not found when the service started; {_RESTART}")
+
+    async def unload(self, request: RepositoryModelUnloadRequest, _: Context) -> NoReturn:
+        """Refused: models are read at the start."""
+        name = self.repository.get(request.model_name).metadata.name
+        raise Unservable(
+            f"model {name!r} stays until the service ends; take it out of the folder of models and "
+            "restart the service"
+        )
+
+    async def model_infer(self, request: ModelInferRequest, context: Context) -> ModelInferResponse:
+        """`infer` once, for who comes before the service closes; the trailers say where time went.
+
+        Raises:
+            Unavailable: it does; another instance may answer.
+        """
+        if self.departure.closing.is_set():
+            raise Unavailable("the service is shutting down; ask again")
+        arrived = time.perf_counter()
+        forecast = await self.infer(request, context)
+        told = answer_headers(forecast.model, forecast.version, forecast.timing, arrived)
+        context.set_trailing_metadata([(name.decode(), value.decode()) for name, value in told])
+        return write(forecast, request.id)
+
+    async def infer(self, request: ModelInferRequest, context: Context) -> TensorForecast:
+        """Tensors in, quantiles out."""
+        model = find(self.repository, request.model_name, request.model_version).metadata
+        inquiry = read(request, model.version, model.signature, context.time_remaining())
+        return await self.forecaster.infer(inquiry)
+
+    @property
+    def _stays(self) -> bool:
+        return not self.departure.drain.begun

@@ -1,0 +1,58 @@
+"""The methods of the `.proto` files, each with who answers it, as gRPC wants them registered."""
+
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Any
+
+import grpc
+
+from service.api.rpc.call import Context, stream, unary
+from service.api.rpc.conversation import Conversation
+from service.api.rpc.health import Health
+from service.api.rpc.inference import Inference
+from service.api.rpc.proto import health_pb2, inference_pb2
+
+
+def inference_methods(inference: Inference) -> grpc.GenericRpcHandler:
+    """`inference.GRPCInferenceService`."""
+
+    async def converse(context: Context) -> None:
+        await Conversation(inference.infer, context, inference.departure).hold()
+
+    unaries = {
+        "ServerLive": inference.server_live,
+        "ServerReady": inference.server_ready,
+        "ModelReady": inference.model_ready,
+        "ServerMetadata": inference.server_metadata,
+        "ModelMetadata": inference.model_metadata,
+        "ModelConfig": inference.model_config,
+        "ModelStatistics": inference.model_statistics,
+        "RepositoryIndex": inference.repository_index,
+        "RepositoryModelLoad": inference.load,
+        "RepositoryModelUnload": inference.unload,
+        "ModelInfer": inference.model_infer,
+    }
+    return _registered(
+        inference_pb2, "GRPCInferenceService", unaries, {"ModelStreamInfer": converse}
+    )
+
+
+def health_methods(health: Health) -> grpc.GenericRpcHandler:
+    """`grpc.health.v1.Health`."""
+    return _registered(health_pb2, "Health", {"Check": health.check}, {"Watch": health.watch})
+
+
+def _registered(
+    messages: ModuleType, service: str, unaries: Mapping[str, Any], streams: Mapping[str, Any]
+) -> grpc.GenericRpcHandler:
+    """Every method of a service under its path; one that nobody answers is a KeyError here."""
+    descriptor = messages.DESCRIPTOR.services_by_name[service]
+    handlers: dict[str, Any] = {}
+    for method in descriptor.methods:
+        name, path = method.name, f"/{descriptor.full_name}/{method.name}"
+        if name in streams:
+            handlers[name] = stream(streams[name])
+        else:
+            request = getattr(messages, method.input_type.name)
+            handlers[name] = unary(path, request, unaries[name])
+    return grpc.method_handlers_generic_handler(descriptor.full_name, handlers)
