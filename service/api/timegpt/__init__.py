@@ -1,0 +1,1 @@
+"""TimeGPT's protocol, so that its client asks this service unchanged."""
