@@ -1,0 +1,1 @@
+"""How close the service comes to what the machine can do: `python -m benchmarks.serving`."""
