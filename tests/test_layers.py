@@ -48,9 +48,15 @@ def test_the_service_never_imports_training_or_its_libraries(path: Path) -> None
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name)
-def test_only_the_runtime_imports_onnxruntime(path: Path) -> None:
-    if name(path) != "service/runtime.py":
+def test_only_one_file_imports_onnxruntime(path: Path) -> None:
+    if name(path) != "service/providers.py":
         assert "onnxruntime" not in roots(path)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name)
+def test_only_the_room_of_grpc_imports_it(path: Path) -> None:
+    if not path.is_relative_to(ROOT / "service/api/rpc"):
+        assert not roots(path) & {"grpc", "google"}
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "service/contract").rglob("*.py")), ids=name)

@@ -38,7 +38,7 @@ def test_the_settings_table_is_the_settings() -> None:
 
 def test_the_routes_table_is_the_routes() -> None:
     described = {row for row in rows(section("Routes")) if " /" in row}
-    spec = create_app(Settings()).openapi()
+    spec = create_app(Settings()).app.openapi()
     served = {f"{m.upper()} {path}" for path, ways in spec["paths"].items() for m in ways}
     assert described == served | {"GET /docs"}
 
