@@ -3,14 +3,19 @@
     ServiceError                500  internal
       Malformed                 400  malformed        not the documented request
       NotFound                  404  not_found        no such model, version or route
+      WrongMethod               405  wrong_method     this route, but another method
       TooLarge                  413  too_large        more bytes, series or steps than allowed
+      UnsupportedMedia          415  unsupported_media  a content type or encoding not spoken here
       Unservable                422  unservable       understood, but this model cannot answer it
       Overloaded                429  overloaded       the queue is full; try again later
       InferenceFailed           500  inference_failed the runtime could not run the rows
       Unavailable               503  unavailable      not ready, or shutting down
+      DeadlineExceeded          504  deadline         no answer within the time the caller gave
 
-One function in `api/responses.py` turns them into a response; routes contain no try.
+Each dialect has one function that turns them into a response; routes contain no try.
 """
+
+from collections.abc import Sequence
 
 
 class ServiceError(Exception):
@@ -39,11 +44,29 @@ class NotFound(ServiceError):
     error_type = "not_found"
 
 
+class WrongMethod(ServiceError):
+    """A route that exists, asked with a method that it has not."""
+
+    status = 405
+    error_type = "wrong_method"
+
+    def __init__(self, message: str, allowed: Sequence[str]) -> None:
+        super().__init__(message)
+        self.allowed = allowed
+
+
 class TooLarge(ServiceError):
     """More bytes, series or steps than one request may carry."""
 
     status = 413
     error_type = "too_large"
+
+
+class UnsupportedMedia(ServiceError):
+    """A content type or a content encoding that is not spoken here."""
+
+    status = 415
+    error_type = "unsupported_media"
 
 
 class Unservable(ServiceError):
@@ -54,7 +77,7 @@ class Unservable(ServiceError):
 
 
 class Overloaded(ServiceError):
-    """The queue is full. `retry_after` is the estimated wait in seconds, at least 1."""
+    """No room in the queue or in time. `retry_after` is an estimate in seconds, at least 1."""
 
     status = 429
     error_type = "overloaded"
@@ -75,3 +98,10 @@ class Unavailable(ServiceError):
 
     status = 503
     error_type = "unavailable"
+
+
+class DeadlineExceeded(ServiceError):
+    """No answer within the time that the caller, or the service's default, gave."""
+
+    status = 504
+    error_type = "deadline"

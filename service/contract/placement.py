@@ -42,7 +42,7 @@ Array = NDArray[Any]
 Inputs = tuple[Array, ...]  # each [B, ...], in the order of the signature's inputs
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # frozen would take four times as long to make
 class History:
     """All that is known of one series at its forecast origin; NaN = missing.
 
@@ -101,21 +101,36 @@ def stack(histories: Sequence[History], signature: ForecastSignature, padded: in
     """The newest steps of each series as rows of `padded` steps, in the signature's tensors.
 
     Raises:
+        ValueError: see `write`.
+    """
+    sizes = signature.sizes(len(histories), padded)
+    memory = tuple(np.empty(spec.fixed(sizes), spec.dtype) for spec in signature.inputs)
+    write(histories, memory, 0, signature)
+    return memory
+
+
+def write(
+    histories: Sequence[History], memory: Inputs, first: int, signature: ForecastSignature
+) -> None:
+    """Write series as the rows first.. of a batch, whatever these held before.
+
+    Raises:
         ValueError: a history lacks what the signature declares, or has another shape of it.
     """
-    context = np.empty((len(histories), padded), np.float32)
-    context.fill(np.nan)
-    lengths = []
-    steps = min(padded, signature.context_length)
-    for row, history in zip(context, histories, strict=True):
-        newest = history.target[-steps:]
-        row[: len(newest)] = newest
-        lengths.append(len(newest))
-    inputs: Inputs = (context, np.array(lengths, np.int64))
-    if signature.calendar or signature.covariates:
-        beside = signature.inputs[len(inputs) :]
-        inputs += tuple(_stack_beside(histories, spec, signature, padded) for spec in beside)
-    return inputs
+    context, lengths, *others = memory
+    most = min(context.shape[1], signature.context_length)
+    for at, history in enumerate(histories, first):
+        target = history.target
+        steps = len(target)
+        if steps > most:
+            target, steps = target[-most:], most
+        row = context[at]
+        row[:steps] = target
+        row[steps:] = np.nan
+        lengths[at] = steps
+    if others:
+        for spec, rows in zip(signature.inputs[2:], others, strict=True):
+            _write_beside(histories, spec, rows[first : first + len(histories)], signature, most)
 
 
 def unstack(inputs: Inputs, signature: ForecastSignature) -> list[History]:
@@ -130,13 +145,16 @@ def unstack(inputs: Inputs, signature: ForecastSignature) -> list[History]:
     return histories
 
 
-def _stack_beside(
-    histories: Sequence[History], spec: TensorSpec, signature: ForecastSignature, padded: int
-) -> Array:
-    """One tensor of what is known beside the target."""
-    shape = spec.fixed(signature.sizes(len(histories), padded))
-    rows = np.full(shape, np.nan if spec.dtype == "float32" else 0, spec.dtype)
-    most = spec.fixed(signature.sizes(1, min(padded, signature.context_length)))[1]
+def _write_beside(
+    histories: Sequence[History],
+    spec: TensorSpec,
+    rows: Array,
+    signature: ForecastSignature,
+    steps: int,
+) -> None:
+    """The rows of one tensor of what is known beside the target; at most `steps` of context."""
+    rows[:] = np.nan if spec.dtype == "float32" else 0
+    most = spec.fixed(signature.sizes(1, steps))[1]
     field = _FIELDS[spec.name]
     for at, history in enumerate(histories):
         values: Array | None = getattr(history, field)
@@ -146,4 +164,3 @@ def _stack_beside(
             raise ValueError(f"{field} of history {at} has the shape {came}, expected {expected}")
         kept = min(len(values), most)
         rows[at, :kept] = values[-kept:]
-    return rows

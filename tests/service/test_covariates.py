@@ -9,13 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.batcher import Batcher
+from service.agreement import agree
 from service.contract import artifact
 from service.contract.metadata import Covariates
 from service.contract.timestamp import read_timestamp
 from service.covariates import history
+from service.engine.batcher import Batcher
 from service.errors import Unservable
-from service.forecaster import Forecast, Forecaster, agree
+from service.forecaster import Forecast, Forecaster
 from service.inquiry import Inquiry, Series
 from service.repository import LiveModel, Repository
 from service.runtime import Runtime

@@ -7,8 +7,8 @@ import re
 import pytest
 
 from service import errors
-from service.api.responses import error_response
-from service.errors import Overloaded, ServiceError, Unservable
+from service.api.responses import answer_error, error_response
+from service.errors import Overloaded, ServiceError, Unservable, WrongMethod
 
 CLASSES = [
     found
@@ -24,12 +24,14 @@ def documented() -> dict[str, tuple[int, str]]:
 
 
 def make(kind: type[ServiceError], message: str) -> ServiceError:
-    return kind(message, retry_after=7) if issubclass(kind, Overloaded) else kind(message)
+    if issubclass(kind, Overloaded):
+        return kind(message, retry_after=7)
+    return kind(message, allowed=["POST"]) if issubclass(kind, WrongMethod) else kind(message)
 
 
 def test_every_class_has_the_status_and_type_of_the_documented_table() -> None:
     assert {kind.__name__: (kind.status, kind.error_type) for kind in CLASSES} == documented()
-    assert len(CLASSES) == 8
+    assert len(CLASSES) == 11
 
 
 def test_no_two_classes_share_a_type() -> None:
@@ -57,8 +59,14 @@ def test_a_field_is_said_where_there_is_one() -> None:
 
 def test_only_an_overloaded_service_says_when_to_come_back() -> None:
     for kind in CLASSES:
-        headers = error_response(make(kind, "later")).headers
+        headers = answer_error(make(kind, "later"), error_response).headers
         assert headers.get("retry-after") == ("7" if kind is Overloaded else None)
+
+
+def test_only_a_wrong_method_is_told_the_right_one() -> None:
+    for kind in CLASSES:
+        headers = answer_error(make(kind, "another"), error_response).headers
+        assert headers.get("allow") == ("POST" if kind is WrongMethod else None)
 
 
 def test_the_message_is_the_text_of_the_exception() -> None:

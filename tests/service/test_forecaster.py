@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.batcher import Batcher
+from service.agreement import agree
 from service.contract.placement import LARGEST_VALUE, History, place
 from service.contract.timestamp import read_timestamp
+from service.engine.batcher import Batcher
 from service.errors import NotFound, ServiceError, TooLarge, Unservable
-from service.forecaster import Forecast, Forecaster, agree
+from service.forecaster import Forecast, Forecaster
 from service.inquiry import Inquiry, Series
 from service.repository import Repository
 from tests.conftest import ARTIFACTS

@@ -2,55 +2,17 @@
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
-from service.batcher import Batcher, BatchReport
-from service.errors import Overloaded, Unavailable
-
-Array = NDArray[Any]
-
-
-class Doubler:
-    """A runner that doubles its rows and remembers the size of each batch."""
-
-    def __init__(self) -> None:
-        self.batches: list[int] = []
-
-    def run(self, rows: Array) -> Array:
-        self.batches.append(len(rows))
-        return rows * 2
-
-
-class Gate(Doubler):
-    """A runner that waits inside a batch until it is opened, so a test can fill the queue."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.entered = threading.Semaphore(0)
-        self.opened = threading.Event()
-
-    def run(self, rows: Array) -> Array:
-        self.entered.release()
-        assert self.opened.wait(30)
-        return super().run(rows)
-
-
-class Broken:
-    """A runner that fails."""
-
-    def run(self, rows: Array) -> Array:
-        raise ValueError("this batch is cursed")
-
-
-def column(*values: float) -> tuple[Array]:
-    return (np.array(values, np.float32).reshape(-1, 1),)
+from service.engine.batcher import Batcher, BatchReport
+from service.engine.runner import Rows, Runner
+from service.errors import DeadlineExceeded, Overloaded, Unavailable
+from tests.service.engine.runners import Array, Column, Cursed, Doubler, Gate
 
 
 def scenario(
@@ -65,7 +27,7 @@ def scenario(
 
     async def run() -> None:
         report = reports.append if reports is not None else lambda _: None
-        batcher = Batcher(lanes, max_batch_rows, max_queue_rows, report)
+        batcher = Batcher(lanes, max_batch_rows, max_queue_rows, report=report)
         batcher.start()
         try:
             await asyncio.wait_for(story(batcher), 30)
@@ -75,8 +37,28 @@ def scenario(
     asyncio.run(run())
 
 
+async def ask(
+    batcher: Batcher, runner: Runner, *parts: Rows, timeout_s: float | None = None
+) -> list[Array]:
+    outputs, _ = await batcher.submit(runner, parts, timeout_s)
+    return outputs
+
+
+def asking(
+    batcher: Batcher, runner: Runner, *parts: Rows, timeout_s: float | None = None
+) -> "asyncio.Future[list[Array]]":
+    return asyncio.ensure_future(ask(batcher, runner, *parts, timeout_s=timeout_s))
+
+
 async def until_running(gate: Gate) -> None:
     assert await asyncio.to_thread(gate.entered.acquire, timeout=30)
+
+
+async def busy(batcher: Batcher, gate: Gate) -> "asyncio.Future[list[Array]]":
+    """Keep the one lane busy until the gate is opened."""
+    running = asking(batcher, gate, Column(0))
+    await until_running(gate)
+    return running
 
 
 @settings(max_examples=40, deadline=None)
@@ -84,120 +66,231 @@ async def until_running(gate: Gate) -> None:
     jobs=st.lists(st.lists(st.integers(1, 9), min_size=1, max_size=3), min_size=1, max_size=12),
     lanes=st.integers(1, 3),
     max_batch_rows=st.integers(1, 7),
+    measured=st.booleans(),
 )
 def test_every_caller_gets_its_own_rows_in_its_own_order(
-    jobs: list[list[int]], lanes: int, max_batch_rows: int
+    jobs: list[list[int]], lanes: int, max_batch_rows: int, measured: bool
 ) -> None:
     runner = Doubler()
     first = np.cumsum([0, *[sum(job) for job in jobs]])
 
     async def story(batcher: Batcher) -> None:
+        if measured:  # short batches run on the event loop where there is one lane
+            measure(batcher, runner)
+
         async def caller(number: int, sizes: list[int]) -> None:
-            numbers = np.arange(first[number], first[number + 1], dtype=np.float32)[:, None]
+            numbers = np.arange(first[number], first[number + 1], dtype=np.float32)
             blocks = np.split(numbers, np.cumsum(sizes)[:-1])
-            answers = await batcher.submit(runner, [(block,) for block in blocks])
+            answers = await ask(batcher, runner, *(Column(*block) for block in blocks))
             for block, answer in zip(blocks, answers, strict=True):
-                np.testing.assert_array_equal(answer, block * 2)
+                np.testing.assert_array_equal(answer, block[:, np.newaxis] * 2)
 
         await asyncio.gather(*(caller(number, sizes) for number, sizes in enumerate(jobs)))
         assert batcher.waiting_rows == 0
 
     scenario(story, lanes=lanes, max_batch_rows=max_batch_rows)
-    assert max(runner.batches) <= max_batch_rows
-    assert sum(runner.batches) == first[-1]
+    assert max(runner.sizes) <= max_batch_rows
+    assert sum(runner.sizes) == first[-1]
+
+
+def measure(batcher: Batcher, runner: Runner, seconds: float = 1e-6, width: int = 1) -> None:
+    """Let the batcher know that a row costs so much."""
+    for rows in (1, 8):
+        batcher.measure(runner, width, rows, rows * seconds)
 
 
 def test_rows_that_wait_while_a_lane_is_busy_share_the_next_batch() -> None:
     gate = Gate()
 
     async def story(batcher: Batcher) -> None:
-        running = asyncio.ensure_future(batcher.submit(gate, [column(0)]))
-        await until_running(gate)
-        waiting = [asyncio.ensure_future(batcher.submit(gate, [column(n)])) for n in (1, 2, 3)]
+        running = await busy(batcher, gate)
+        waiting = [asking(batcher, gate, Column(n)) for n in (1, 2, 3)]
         await asyncio.sleep(0)  # let the three submit
         gate.opened.set()
         await asyncio.gather(running, *waiting)
 
     scenario(story)
-    assert gate.batches == [1, 3]
+    assert gate.sizes == [1, 3]
 
 
 def test_an_idle_lane_takes_a_lone_row_at_once() -> None:
     runner = Doubler()
 
     async def story(batcher: Batcher) -> None:
-        await batcher.submit(runner, [column(1)])
-        await batcher.submit(runner, [column(2)])
+        await ask(batcher, runner, Column(1))
+        await ask(batcher, runner, Column(2))
 
     scenario(story)
-    assert runner.batches == [1, 1]
+    assert runner.sizes == [1, 1]
+
+
+def test_short_batches_run_on_the_event_loop_with_all_that_came_in_its_turn() -> None:
+    runner = Doubler()
+
+    async def story(batcher: Batcher) -> None:
+        measure(batcher, runner)
+        await asyncio.gather(*(ask(batcher, runner, Column(n)) for n in (1, 2, 3)))
+
+    scenario(story)
+    assert runner.batches == [[1, 2, 3]]
+    assert runner.threads == {threading.get_ident()}
+
+
+def test_long_batches_and_those_of_several_lanes_run_on_threads() -> None:
+    slow, fast = Doubler(), Doubler()
+
+    async def long(batcher: Batcher) -> None:
+        measure(batcher, slow, seconds=1.0)
+        await ask(batcher, slow, Column(1))
+
+    async def short(batcher: Batcher) -> None:
+        measure(batcher, fast)
+        await ask(batcher, fast, Column(1))
+
+    scenario(long)
+    scenario(short, lanes=2)
+    assert threading.get_ident() not in slow.threads | fast.threads
+
+
+def test_a_short_batch_on_the_loop_does_not_wait_for_a_long_one_on_the_thread() -> None:
+    gate, runner = Gate(), Doubler()
+
+    async def story(batcher: Batcher) -> None:
+        measure(batcher, runner)
+        running = await busy(batcher, gate)
+        waiting = asking(batcher, gate, Column(1))
+        await asyncio.sleep(0)
+        await ask(batcher, runner, Column(2))
+        assert not waiting.done()
+        gate.opened.set()
+        await asyncio.gather(running, waiting)
+
+    scenario(story)
 
 
 def test_rows_of_different_shapes_or_runners_never_share_a_batch() -> None:
     gate, other = Gate(), Doubler()
 
     async def story(batcher: Batcher) -> None:
-        running = asyncio.ensure_future(batcher.submit(gate, [column(0)]))
-        await until_running(gate)
-        wide = np.ones((2, 5), np.float32)
-        jobs = [batcher.submit(gate, [column(1), (wide,)]), batcher.submit(other, [column(2)])]
-        waiting = [asyncio.ensure_future(job) for job in jobs]
+        running = await busy(batcher, gate)
+        waiting = [
+            asking(batcher, gate, Column(1), Column(1, 1, width=5)),
+            asking(batcher, other, Column(2)),
+        ]
         await asyncio.sleep(0)
         gate.opened.set()
         (one, two), (three,) = await asyncio.gather(*waiting)
         await running
-        assert one.shape == (1, 1)
-        assert two.shape == (2, 5)
-        assert three.shape == (1, 1)
+        assert [part.shape for part in (one, two, three)] == [(1, 1), (2, 5), (1, 1)]
 
     scenario(story)
-    assert gate.batches == [1, 1, 2]
-    assert other.batches == [1]
+    assert gate.sizes == [1, 1, 2]
+    assert other.sizes == [1]
+
+
+def test_the_earliest_deadline_goes_first_and_equal_ones_in_the_order_they_came() -> None:
+    gate = Gate()
+
+    async def story(batcher: Batcher) -> None:
+        running = await busy(batcher, gate)
+        waiting = [
+            asking(batcher, gate, Column(n), timeout_s=seconds)
+            for n, seconds in ((1, 20.0), (2, 10.0), (3, 20.0), (4, 15.0))
+        ]
+        await asyncio.sleep(0)
+        gate.opened.set()
+        await asyncio.gather(running, *waiting)
+
+    scenario(story, max_batch_rows=1)
+    assert gate.batches == [[0], [2], [4], [1], [3]]
 
 
 def test_a_single_row_does_not_wait_for_the_whole_of_a_bulk_job() -> None:
     gate = Gate()
-    order: list[str] = []
 
     async def story(batcher: Batcher) -> None:
-        async def caller(name: str, rows: int) -> None:
-            await batcher.submit(gate, [column(*range(rows))])
-            order.append(name)
-
-        bulk = asyncio.ensure_future(caller("bulk", 40))
+        bulk = asking(batcher, gate, Column(*range(40)), Column(*range(8), width=2))
         await until_running(gate)
-        single = asyncio.ensure_future(caller("single", 1))
+        single = asking(batcher, gate, Column(-1))
         await asyncio.sleep(0)
         gate.opened.set()
         await asyncio.gather(bulk, single)
 
     scenario(story)
-    assert order == ["single", "bulk"]
+    assert [batch[0] for batch in gate.batches].index(-1) <= 2
 
 
-def test_a_failing_batch_gives_its_error_to_its_callers_and_the_lane_goes_on() -> None:
+def test_of_a_failing_batch_only_the_guilty_row_gets_the_error() -> None:
+    cursed = Cursed(3.0)
     reports: list[BatchReport] = []
 
     async def story(batcher: Batcher) -> None:
+        gate = Gate()
+        running = await busy(batcher, gate)
+        good = [asking(batcher, cursed, Column(n)) for n in (1, 2, 4)]
+        bad = asking(batcher, cursed, Column(3))
+        await asyncio.sleep(0)
+        gate.opened.set()
+        await running
+        assert [answer[0].tolist() for answer in await asyncio.gather(*good)] == [
+            [[2.0]],
+            [[4.0]],
+            [[8.0]],
+        ]
         with pytest.raises(ValueError, match="cursed"):
-            await batcher.submit(Broken(), [column(1, 2, 3, 4, 5, 6)])
-        (answer,) = await batcher.submit(Doubler(), [column(4)])
-        assert answer.tolist() == [[8]]
-        assert batcher.waiting_rows == 0
+            await bad
 
     scenario(story, reports=reports)
-    assert reports[0].failed
-    assert not reports[-1].failed
+    assert [report.failed for report in reports] == [False, True]
+    assert cursed.sizes[0] == 4
+
+
+@settings(max_examples=40, deadline=None)
+@given(cursed=st.sets(st.integers(0, 11)), sizes=st.lists(st.integers(1, 4), max_size=6))
+def test_whichever_rows_are_guilty_the_others_get_their_answers(
+    cursed: set[int], sizes: list[int]
+) -> None:
+    runner = Cursed(*(float(number) for number in cursed))
+    ends = np.cumsum(sizes)
+
+    async def story(batcher: Batcher) -> None:
+        async def caller(first: int, size: int) -> None:
+            numbers = range(first, first + size)
+            if cursed & set(numbers):
+                with pytest.raises(ValueError, match="cursed"):
+                    await ask(batcher, runner, Column(*numbers))
+            else:
+                (answer,) = await ask(batcher, runner, Column(*numbers))
+                assert answer[:, 0].tolist() == [2 * number for number in numbers]
+
+        firsts = (ends - sizes).tolist() if sizes else []
+        await asyncio.gather(*(caller(*one) for one in zip(firsts, sizes, strict=True)))
+
+    scenario(story, max_batch_rows=24)
+
+
+def test_an_error_while_rows_are_written_reaches_the_callers_and_the_lane_goes_on() -> None:
+    class Unwritable(Column):
+        def write(self, *_: object) -> None:
+            raise ValueError("no ink")
+
+    async def story(batcher: Batcher) -> None:
+        with pytest.raises(ValueError, match="no ink"):
+            await ask(batcher, Doubler(), Unwritable(1))
+        (answer,) = await ask(batcher, Doubler(), Column(4))
+        assert answer.tolist() == [[8]]
+
+    scenario(story)
 
 
 def test_a_runner_that_loses_rows_is_an_error_and_not_a_hang() -> None:
-    class Loser:
+    class Loser(Doubler):
         def run(self, rows: Array) -> Array:
             return rows[1:]
 
     async def story(batcher: Batcher) -> None:
-        with pytest.raises(RuntimeError, match="3 rows went in, 2 came out"):
-            await batcher.submit(Loser(), [column(1, 2, 3)])
+        with pytest.raises(RuntimeError, match="1 rows went in, 0 came out"):
+            await ask(batcher, Loser(), Column(1, 2, 3))
 
     scenario(story)
 
@@ -206,28 +299,92 @@ def test_a_full_queue_refuses_the_whole_job_and_says_when_to_come_back() -> None
     gate = Gate()
 
     async def story(batcher: Batcher) -> None:
-        running = asyncio.ensure_future(batcher.submit(gate, [column(0)]))
-        await until_running(gate)
-        waiting = asyncio.ensure_future(batcher.submit(gate, [column(1, 2, 3)]))
+        running = await busy(batcher, gate)
+        waiting = asking(batcher, gate, Column(1, 2, 3))
         await asyncio.sleep(0)
         with pytest.raises(Overloaded, match="3 series wait and 3 more") as refusal:
-            await batcher.submit(gate, [column(4), column(5, 6)])
+            await ask(batcher, gate, Column(4), Column(5, 6))
         assert refusal.value.retry_after >= 1
         assert batcher.waiting_rows == 3
         gate.opened.set()
         await asyncio.gather(running, waiting)
-        await batcher.submit(gate, [column(4), column(5, 6)])
+        await ask(batcher, gate, Column(4), Column(5, 6))
 
     scenario(story, max_queue_rows=5)
+
+
+def test_who_would_wait_longer_than_allowed_is_refused_at_once_and_told_how_long() -> None:
+    gate = Gate()
+
+    async def story(batcher: Batcher) -> None:
+        measure(batcher, gate, seconds=0.5)
+        running = await busy(batcher, gate)
+        waiting = asking(batcher, gate, *(Column(n) for n in range(20)), timeout_s=60)
+        await asyncio.sleep(0)
+        with pytest.raises(
+            Overloaded, match="would take 1[01].* s and the request allows 4 s"
+        ) as no:
+            await ask(batcher, gate, Column(1), timeout_s=4)
+        assert no.value.retry_after in (
+            7,
+            8,
+        )  # 21 rows of half a second
+        with pytest.raises(Overloaded):
+            batcher.check_room(4)
+        batcher.check_room(20)
+        gate.opened.set()
+        await asyncio.gather(running, waiting)
+
+    scenario(story)
+
+
+def test_what_takes_too_long_even_on_an_idle_service_is_no_matter_of_waiting() -> None:
+    runner = Doubler()
+
+    async def story(batcher: Batcher) -> None:
+        measure(batcher, runner, seconds=1.0)
+        with pytest.raises(DeadlineExceeded, match="takes 3000.* ms and the request allows 2000"):
+            await ask(batcher, runner, Column(1, 2, 3), timeout_s=2)
+
+    scenario(story)
+    assert runner.batches == []
+
+
+def test_rows_that_expire_are_answered_while_the_lane_is_busy_and_never_run() -> None:
+    gate = Gate()
+
+    async def story(batcher: Batcher) -> None:
+        running = await busy(batcher, gate)
+        with pytest.raises(DeadlineExceeded, match="within 5 ms"):
+            await ask(batcher, gate, Column(1), timeout_s=0.005)
+        assert batcher.waiting_rows == 0
+        gate.opened.set()
+        await running
+        await ask(batcher, gate, Column(2))
+
+    scenario(story)
+    assert gate.batches == [[0], [2]]
+
+
+def test_a_row_that_expires_while_it_runs_is_answered_then_and_not_again() -> None:
+    gate = Gate()
+
+    async def story(batcher: Batcher) -> None:
+        with pytest.raises(DeadlineExceeded):
+            await ask(batcher, gate, Column(1), timeout_s=0.005)
+        gate.opened.set()
+        (answer,) = await ask(batcher, gate, Column(2))
+        assert answer.tolist() == [[4]]
+
+    scenario(story)
 
 
 def test_the_rows_of_a_caller_who_gave_up_are_never_run() -> None:
     gate = Gate()
 
     async def story(batcher: Batcher) -> None:
-        running = asyncio.ensure_future(batcher.submit(gate, [column(0)]))
-        await until_running(gate)
-        gone = asyncio.ensure_future(batcher.submit(gate, [column(*range(1, 9))]))
+        running = await busy(batcher, gate)
+        gone = asking(batcher, gate, Column(*range(1, 9)))
         await asyncio.sleep(0)
         assert batcher.waiting_rows == 8
         gone.cancel()
@@ -236,23 +393,22 @@ def test_the_rows_of_a_caller_who_gave_up_are_never_run() -> None:
         assert batcher.waiting_rows == 0
         gate.opened.set()
         await running
-        await batcher.submit(gate, [column(9)])
+        await ask(batcher, gate, Column(9))
 
     scenario(story)
-    assert gate.batches == [1, 1]
+    assert gate.sizes == [1, 1]
 
 
 def test_a_caller_who_gives_up_in_the_middle_of_a_batch_takes_nobody_down() -> None:
     gate = Gate()
 
     async def story(batcher: Batcher) -> None:
-        gone = asyncio.ensure_future(batcher.submit(gate, [column(1)]))
-        await until_running(gate)
+        gone = await busy(batcher, gate)
         gone.cancel()
         with pytest.raises(asyncio.CancelledError):
             await gone
         gate.opened.set()
-        (answer,) = await batcher.submit(gate, [column(2)])
+        (answer,) = await ask(batcher, gate, Column(2))
         assert answer.tolist() == [[4]]
 
     scenario(story)
@@ -264,9 +420,8 @@ def test_closing_answers_those_who_still_wait() -> None:
     async def story() -> None:
         batcher = Batcher(1, 4, 100)
         batcher.start()
-        running = asyncio.ensure_future(batcher.submit(gate, [column(0)]))
-        await until_running(gate)
-        waiting = asyncio.ensure_future(batcher.submit(gate, [column(1)]))
+        running = await busy(batcher, gate)
+        waiting = asking(batcher, gate, Column(1))
         await asyncio.sleep(0)
         closing = asyncio.ensure_future(batcher.close())
         await asyncio.sleep(0)
@@ -275,18 +430,24 @@ def test_closing_answers_those_who_still_wait() -> None:
         with pytest.raises(Unavailable):
             await waiting
         with pytest.raises(Unavailable):
-            await batcher.submit(gate, [column(2)])
-        running.cancel()
+            await ask(batcher, gate, Column(2))
+        assert (await running)[0].tolist() == [[0]]
 
     asyncio.run(asyncio.wait_for(story(), 30))
 
 
-def test_each_run_is_reported_with_its_rows_and_waits() -> None:
+def test_each_run_is_reported_with_its_runner_rows_and_times() -> None:
     reports: list[BatchReport] = []
 
     async def story(batcher: Batcher) -> None:
-        await batcher.submit(Doubler(), [column(1, 2, 3, 4, 5)])
+        _, timing = await batcher.submit(Doubler(), [Column(1, 2, 3, 4, 5)])
+        assert timing.queue_s >= 0
+        assert timing.compute_s > 0
 
     scenario(story, reports=reports, max_batch_rows=3)
-    assert [report.rows for report in reports] == [3, 2]
-    assert all(wait >= 0 for report in reports for wait in report.waits)
+    assert [(one.model, one.version, one.rows, one.padded_share) for one in reports] == [
+        ("doubler", 1, 3, 0.25),
+        ("doubler", 1, 2, 0.25),
+    ]
+    seconds: Sequence[float] = [t for r in reports for t in (r.input_s, r.run_seconds, r.output_s)]
+    assert all(one >= 0 for one in seconds)

@@ -1,0 +1,102 @@
+"""One batch: rows written into its memory, run, and given back to those they belong to.
+
+A batch that fails is run again in halves, and these in halves, until only the guilty rows have the
+error; the others never learn of it.
+"""
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+
+from service.engine.job import Piece
+from service.engine.pool import Pool
+from service.engine.runner import Array, Memory, Runner
+
+Result = Array | Exception  # of a piece
+
+
+class Batch:
+    """Rows that a lane has taken. Times are monotonic seconds."""
+
+    __slots__ = ("ended", "failed", "memory", "pieces", "pool", "rows", "started", "written")
+
+    def __init__(self, pool: Pool, pieces: Sequence[Piece], started: float) -> None:
+        self.pool = pool
+        self.pieces = pieces
+        self.rows = sum([piece.stop - piece.start for piece in pieces])
+        self.memory: Memory = ()
+        self.failed = False  # as a whole; single rows may have their answers all the same
+        self.started = self.written = self.ended = started
+
+    def run(self) -> list[Result]:
+        """A result or an error for each piece; never raises."""
+        try:
+            self._write()
+            results = self._run()
+        except Exception as error:
+            self.failed = True
+            results = [error for _ in self.pieces]
+        self.ended = time.monotonic()
+        return results
+
+    def _write(self) -> None:
+        self.memory = self.pool.runner.allocate(self.pool.shape, self.rows)
+        at = 0
+        for piece in self.pieces:
+            piece.entry.rows.write(piece.start, piece.stop, self.memory, at)
+            at += piece.stop - piece.start
+        self.written = time.monotonic()
+
+    def _run(self) -> list[Result]:
+        runner = self.pool.runner
+        try:
+            answer = _answer(runner, self.memory)
+        except Exception:
+            if self.rows == 1:
+                raise
+            self.failed = True
+            return self._search_the_guilty(runner)
+        results: list[Result] = []
+        at = 0
+        for piece in self.pieces:
+            size = piece.stop - piece.start
+            results.append(answer[at : at + size])
+            at += size
+        return results
+
+    def _search_the_guilty(self, runner: Runner) -> list[Result]:
+        rows = _run_in_halves(runner, self.memory)
+        results: list[Result] = []
+        at = 0
+        for piece in self.pieces:
+            own = rows[at : at + piece.stop - piece.start]
+            at += len(own)
+            good = [row for row in own if not isinstance(row, Exception)]
+            bad = [row for row in own if isinstance(row, Exception)]
+            results.append(bad[0] if bad else np.concatenate(good))
+        return results
+
+
+def _run_in_halves(runner: Runner, memory: Memory) -> list[Result]:
+    """For each row of a memory that failed as a whole, its answer [1, ...] or its own error."""
+    count = len(memory[0])
+    middle = (count + 1) // 2
+    results: list[Result] = []
+    for half in (slice(0, middle), slice(middle, count)):
+        part = tuple(array[half] for array in memory)
+        try:
+            answer = _answer(runner, part)
+        except Exception as error:
+            alone = len(part[0]) == 1
+            results += [error] if alone else _run_in_halves(runner, part)
+        else:
+            results += [answer[row : row + 1] for row in range(len(answer))]
+    return results
+
+
+def _answer(runner: Runner, memory: Memory) -> Array:
+    answer = runner.run(*memory)
+    if len(answer) != len(memory[0]):
+        raise RuntimeError(f"{len(memory[0])} rows went in, {len(answer)} came out")
+    return answer

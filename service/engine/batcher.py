@@ -1,0 +1,291 @@
+"""Rows from many callers -> batches -> lanes -> each caller its own rows or its own error.
+
+Work-conserving: an idle lane takes whatever waits, at once; while all lanes are busy the next batch
+keeps growing until one of them really takes it, and only then are rows written, straight into its
+memory. There is no fixed wait and no polling, and one wake-up of the event loop per batch.
+
+Where there is one lane, a short batch runs on the event loop itself, at the end of the turn in
+which its rows came: handing it to a thread and back costs more than the model of a small forecaster
+does, most of all in waiting for Python's lock. Longer ones run on threads, so that the loop goes on
+answering.
+"""
+
+import asyncio
+import math
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Hashable, Sequence
+from typing import NamedTuple
+
+from service.engine.batch import Batch, Result
+from service.engine.deadlines import Deadlines
+from service.engine.job import Job, Outputs
+from service.engine.line import Line
+from service.engine.pool import Pool
+from service.engine.runner import Rows, Runner
+from service.errors import DeadlineExceeded, Overloaded, Unavailable
+
+
+class BatchReport(NamedTuple):
+    """What one batch did, for whoever measures."""
+
+    model: str
+    version: int
+    rows: int
+    padded_share: float  # of its memory
+    input_s: float  # writing its memory
+    run_seconds: float
+    output_s: float  # handing out what came back
+    failed: bool
+    waiting_rows: int  # in the line at the end
+
+
+class Batcher:
+    """One line, several lanes. Every submitted job ends with its rows or with an error."""
+
+    def __init__(
+        self,
+        lanes: int,
+        max_batch_rows: int,
+        max_queue_rows: int,
+        default_timeout_s: float = 30.0,
+        report: Callable[[BatchReport], None] = lambda _: None,
+    ) -> None:
+        self.lanes = lanes
+        self.max_batch_rows = max_batch_rows
+        self.max_queue_rows = max_queue_rows
+        self.default_timeout_s = default_timeout_s
+        self._report = report
+        self._lock = threading.Lock()  # guards the line and what is below
+        self._changed = threading.Condition(self._lock)
+        self._line = Line(max_batch_rows)
+        self._idle = 0  # lane threads that wait
+        self._until: dict[int, float] = {}  # by thread: when its batch is expected to end
+        self._closing = False
+        self._pools: dict[tuple[Runner, Hashable], Pool] = {}  # on the event loop, as what follows
+        self._turn_is_planned = False
+        self._threads: list[threading.Thread] = []
+
+    @property
+    def waiting_rows(self) -> int:
+        """Rows that no lane has taken yet."""
+        return self._line.rows
+
+    def waiting_jobs(self) -> Counter[Runner]:
+        """Jobs of which no lane has taken a row, by runner. On the event loop."""
+        waiting = (
+            job.entries[0].pool.runner for job in self._deadlines.jobs() if job.waiting == job.rows
+        )
+        return Counter(waiting)
+
+    def start(self) -> None:
+        """Start the lanes; to be called on the event loop that will submit."""
+        self._loop = asyncio.get_running_loop()
+        self._deadlines = Deadlines(self._loop, self._expire)
+        for number in range(self.lanes):
+            thread = threading.Thread(target=self._lane, name=f"lane-{number}", daemon=True)
+            thread.start()
+            self._threads.append(thread)
+
+    async def close(self) -> None:
+        """End the lanes. Jobs still waiting get `Unavailable`; running batches finish."""
+        with self._changed:
+            self._closing = True
+            self._line.clear()
+            self._changed.notify_all()
+        for thread in self._threads:
+            await asyncio.to_thread(thread.join)
+        self._deadlines.close()
+        for job in self._deadlines.jobs():
+            job.fail(Unavailable("the service is shutting down"))
+
+    def measure(self, runner: Runner, shape: Hashable, rows: int, seconds: float) -> None:
+        """Learn what a batch costs before anybody asks."""
+        self._pool(runner, shape).measure(rows, seconds)
+
+    async def submit(
+        self, runner: Runner, parts: Sequence[Rows], timeout_s: float | None = None
+    ) -> Outputs:
+        """Run every part; their outputs in the same order, and where the time went.
+
+        All rows of a job are admitted or none.
+
+        Args:
+            timeout_s: seconds from now in which the caller wants its answer.
+
+        Raises:
+            Overloaded: more rows would wait than `max_queue_rows`, or longer than the timeout.
+            DeadlineExceeded: the time is over, or is too short even for an idle service.
+            Unavailable: the batcher was closed.
+            Exception: whatever `runner.run` raised for a row of this job.
+        """
+        now = time.monotonic()
+        allowance = self.default_timeout_s if timeout_s is None else timeout_s
+        job = Job(self._loop.create_future(), now, allowance)
+        for rows in parts:
+            job.add(self._pool(runner, rows.shape), rows, now)
+        with self._lock:
+            self._admit(job, now)
+            self._line.join(job)
+            self._wake(job)
+        self._deadlines.add(job)
+        try:
+            return await job.future
+        finally:  # also when the caller was cancelled: nobody waits for the rest
+            self._deadlines.discard(job)
+            if job.waiting:
+                with self._lock:
+                    self._line.leave(job)
+            job.forget()
+
+    def check_room(self, timeout_s: float | None = None) -> None:
+        """Refuse as early as possible, before a body is read, what `submit` would refuse.
+
+        Raises:
+            Overloaded: those who wait already would make a caller wait too long.
+        """
+        if not self._line.rows and not self._until:
+            return
+        allowance = self.default_timeout_s if timeout_s is None else timeout_s
+        wait = self._expected_wait(time.monotonic())
+        if wait > allowance:
+            raise _too_busy(wait, allowance)
+
+    def _pool(self, runner: Runner, shape: Hashable) -> Pool:
+        pool = self._pools.get((runner, shape))
+        if pool is None:
+            pool = self._pools[runner, shape] = Pool(runner, shape, self.max_batch_rows)
+        return pool
+
+    def _admit(self, job: Job, now: float) -> None:
+        if self._closing:
+            raise Unavailable("the service is shutting down")
+        if self._line.rows + job.rows > self.max_queue_rows:
+            retry_after = math.ceil(self._line.seconds / self.lanes) or 1
+            raise Overloaded(
+                f"{self._line.rows} series wait and {job.rows} more would exceed the limit of "
+                f"{self.max_queue_rows}; try again in {retry_after} s",
+                retry_after,
+            )
+        own = self._own_seconds(job)
+        if own > job.allowance:
+            raise DeadlineExceeded(
+                f"the answer takes {own * 1e3:.1f} ms and the request allows "
+                f"{job.allowance * 1e3:.1f} ms; give it more time or send fewer series"
+            )
+        wait = self._expected_wait(now)
+        if wait + own > job.allowance:
+            raise _too_busy(wait + own, job.allowance)
+
+    def _own_seconds(self, job: Job) -> float:
+        """What a job takes on an idle service."""
+        if job.rows <= self.max_batch_rows:
+            return max([one.pool.cost.seconds(one.count) for one in job.entries])
+        return sum(one.count * one.pool.row_seconds for one in job.entries) / self.lanes
+
+    def _expected_wait(self, now: float) -> float:
+        """Until a lane takes a row that comes now, if none overtakes it."""
+        running = 0.0
+        if self._until:
+            running = sum(max(until - now, 0.0) for until in list(self._until.values()))
+        return (self._line.seconds + running) / self.lanes
+
+    def _wake(self, job: Job) -> None:
+        """Let somebody take the rows: the event loop at the end of its turn, or lane threads."""
+        if self.lanes == 1 and job.is_short:
+            if not self._turn_is_planned:
+                self._turn_is_planned = True
+                self._loop.call_soon(self._run_on_the_loop)
+        elif self._idle:
+            self._changed.notify(len(job.entries))
+
+    def _run_on_the_loop(self) -> None:
+        """Take one short batch and run it here; another turn follows if more waits."""
+        self._turn_is_planned = False
+        with self._lock:
+            pool = self._line.next_pool(short=True)
+            batch = self._take(pool, pool.short_rows) if pool is not None else None
+            if pool is not None and self._line.rows:
+                self._turn_is_planned = True
+                self._loop.call_soon(self._run_on_the_loop)
+        if batch is not None:
+            self._settle(batch, _run(batch))
+
+    def _lane(self) -> None:
+        me = threading.get_ident()
+        while (batch := self._next_batch(me)) is not None:
+            results = _run(batch)
+            self._until.pop(me)
+            self._loop.call_soon_threadsafe(self._settle, batch, results)
+
+    def _next_batch(self, me: int) -> Batch | None:
+        """Wait for rows and take the most urgent of them; None when closing."""
+        with self._lock:
+            while not self._closing:
+                pool = self._line.next_pool(short=False)
+                if pool is None:
+                    self._idle += 1
+                    self._changed.wait()
+                    self._idle -= 1
+                    continue
+                batch = self._take(pool, self.max_batch_rows)
+                if batch is not None:
+                    self._until[me] = batch.started + pool.cost.seconds(batch.rows)
+                    return batch
+            return None
+
+    def _take(self, pool: Pool, room: int) -> Batch | None:
+        now = time.monotonic()
+        pieces = self._line.take(pool, room, now)
+        return Batch(pool, pieces, now) if pieces else None
+
+    def _settle(self, batch: Batch, results: list[Result]) -> None:
+        """On the event loop: hand every caller of a finished batch its rows or its error."""
+        seconds = batch.ended - batch.started
+        settling = time.monotonic()
+        for piece, result in zip(batch.pieces, results, strict=True):
+            if isinstance(result, Exception):
+                piece.entry.job.fail(result)
+            else:
+                piece.entry.job.receive(piece, result, batch.started, seconds)
+        runner = batch.pool.runner
+        self._report(
+            BatchReport(
+                runner.name,
+                runner.version,
+                batch.rows,
+                runner.padded_share(batch.memory) if batch.memory else 0.0,
+                batch.written - batch.started,
+                batch.ended - batch.written,
+                time.monotonic() - settling,
+                batch.failed,
+                self._line.rows,
+            )
+        )
+
+    def _expire(self, job: Job) -> None:
+        with self._lock:
+            self._line.leave(job)
+        job.fail(
+            DeadlineExceeded(
+                f"no answer within {job.allowance * 1e3:.0f} ms; allow more time or ask again"
+            )
+        )
+
+
+def _too_busy(wait: float, allowance: float) -> Overloaded:
+    retry_after = math.ceil(wait - allowance) or 1
+    return Overloaded(
+        f"the answer would take {wait:.3g} s and the request allows {allowance:.3g} s; try again "
+        f"in {retry_after} s",
+        retry_after,
+    )
+
+
+def _run(batch: Batch) -> list[Result]:
+    """On a lane: run a batch, and learn from it what such batches cost."""
+    results = batch.run()
+    if not batch.failed:
+        batch.pool.observe(batch.rows, batch.ended - batch.started)
+    return results

@@ -1,0 +1,112 @@
+"""Who is next: entries in the order of their deadlines, earliest first, in one heap per pool.
+
+An entry larger than a batch joins again behind those who came meanwhile, as if it had just come
+with the time that its caller gave: a bulk call does not hold up others. Not thread-safe.
+"""
+
+from heapq import heappop, heappush
+
+from service.engine.job import Entry, Job, Piece
+from service.engine.pool import Pool
+
+
+class Line:
+    """The entries that wait."""
+
+    def __init__(self, max_batch_rows: int) -> None:
+        self.rows = 0
+        self.seconds = 0.0  # what they are expected to cost
+        self._max_batch_rows = max_batch_rows
+        self._pools: dict[Pool, None] = {}  # those in which somebody waits
+        self._number = 0  # first come, first served among equal deadlines
+
+    def join(self, job: Job) -> None:
+        """Let a job in; of one that is larger than a batch, one entry at a time."""
+        job.waiting = job.rows
+        for entry in job.entries:
+            entry.row_seconds = entry.pool.row_seconds
+            entry.waiting = entry.count
+            self.rows += entry.count
+            self.seconds += entry.count * entry.row_seconds
+        if job.rows > self._max_batch_rows:
+            self._push(job.entries[0], job.deadline)
+            return
+        for entry in job.entries:
+            self._push(entry, job.deadline)
+
+    def leave(self, job: Job) -> None:
+        """Forget what still waits of a job."""
+        for entry in job.entries:
+            if entry.waiting:
+                self._count_out(entry, entry.waiting)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._pools.clear()
+        self.rows, self.seconds = 0, 0.0
+
+    def next_pool(self, *, short: bool) -> Pool | None:
+        """The pool of the most urgent row, among all or those with short batches only."""
+        while pools := [pool for pool in self._pools if pool.short_rows or not short]:
+            pool = pools[0] if len(pools) == 1 else min(pools, key=lambda pool: pool.heap[0])
+            if pool.heap[0][2].waiting:
+                return pool
+            self._pop(pool)
+        return None
+
+    def take(self, pool: Pool, room: int, now: float) -> list[Piece]:
+        """The most urgent rows of a pool, at most `room`; none that would come too late."""
+        pieces: list[Piece] = []
+        while room and pool.heap:
+            entry = self._pop(pool)
+            job = entry.job
+            if now + entry.row_seconds > job.deadline or job.future.done():
+                self.leave(job)  # whoever waits for it is answered at its deadline
+            size = min(room, entry.waiting)
+            if not size:
+                continue
+            start = entry.count - entry.waiting
+            pieces.append(Piece(entry, start, start + size, entry.since))
+            room -= size
+            self._count_out(entry, size)
+            if entry.waiting or job.rows > self._max_batch_rows:
+                self._rejoin(entry, now)
+        return pieces
+
+    def _rejoin(self, entry: Entry, now: float) -> None:
+        """What a batch had no room for stays in line, or goes to its end if the job is large."""
+        job = entry.job
+        if job.rows <= self._max_batch_rows:
+            self._push(entry, job.deadline)
+            return
+        rest = entry if entry.waiting else _following(entry)
+        if rest is not None:
+            rest.since = now
+            self._push(rest, now + job.allowance)
+
+    def _push(self, entry: Entry, due: float) -> None:
+        self._number += 1
+        pool = entry.pool
+        if not pool.heap:
+            self._pools[pool] = None
+        heappush(pool.heap, (due, self._number, entry))
+
+    def _pop(self, pool: Pool) -> Entry:
+        entry = heappop(pool.heap)[2]
+        if not pool.heap:
+            del self._pools[pool]
+        return entry
+
+    def _count_out(self, entry: Entry, rows: int) -> None:
+        entry.waiting -= rows
+        entry.job.waiting -= rows
+        self.rows -= rows
+        self.seconds -= rows * entry.row_seconds
+        if not self.rows:
+            self.seconds = 0.0  # no rounding errors are carried on
+
+
+def _following(entry: Entry) -> Entry | None:
+    """The next entry of the job that waits, behind one that was taken."""
+    entries = entry.job.entries
+    return next((one for one in entries[entries.index(entry) + 1 :] if one.waiting), None)

@@ -1,0 +1,42 @@
+"""The rows that may share a batch: of one runner and one shape."""
+
+from typing import TYPE_CHECKING, Any
+
+from service.engine.cost import Cost
+from service.engine.runner import Runner
+
+if TYPE_CHECKING:
+    from service.engine.job import Entry
+
+SHORT = 0.001  # seconds that a batch on the event loop may take
+FEW = 4  # rows: where fewer fit into that time, batches are for threads
+
+
+class Pool:
+    """Who waits for one runner with one shape, and what that costs."""
+
+    __slots__ = ("_max_batch_rows", "cost", "heap", "row_seconds", "runner", "shape", "short_rows")
+
+    def __init__(self, runner: Runner, shape: Any, max_batch_rows: int) -> None:
+        self.runner = runner
+        self.shape = shape
+        self.heap: list[tuple[float, int, Entry]] = []  # by deadline, then in the order of coming
+        self.cost = Cost()
+        self.row_seconds = 0.0  # of one row in a full batch
+        self.short_rows = 0  # that may run on the event loop at once; 0: batches are for threads
+        self._max_batch_rows = max_batch_rows
+
+    def measure(self, rows: int, seconds: float) -> None:
+        """Learn what a batch costs before anybody asks."""
+        self.cost.measure(rows, seconds)
+        fitting = min(self.cost.fitting(SHORT), self._max_batch_rows)
+        self.short_rows = fitting if fitting >= min(FEW, self._max_batch_rows) else 0
+        self._know()
+
+    def observe(self, rows: int, seconds: float) -> None:
+        """Learn from a batch that ran."""
+        self.cost.observe(rows, seconds)
+        self._know()
+
+    def _know(self) -> None:
+        self.row_seconds = self.cost.seconds(self._max_batch_rows) / self._max_batch_rows
