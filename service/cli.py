@@ -7,9 +7,7 @@ service need not import training to offer one command for everything.
 import importlib.metadata
 import logging
 import os
-import signal
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -69,18 +67,23 @@ def serve(**flags: str | None) -> None:
         raise click.ClickException(
             f"{_flag(str(first['loc'][0]))}: {first['msg']}, got {first['input']!r}"
         ) from None
-    for name in Settings.model_fields:  # workers read them from the environment
-        os.environ[f"GATECAST_{name.upper()}"] = str(getattr(settings, name))
     _run(settings)
 
 
-def _run(settings: Settings) -> None:
-    from service.runtime import ProviderUnavailable, check_installation
+def _run(asked: Settings) -> None:
+    from service.api.rpc.port import reserved
+    from service.processes.serve import serve as run
+    from service.providers import ProviderUnavailable, choose
 
     try:
-        check_installation(settings.provider)
+        chosen = choose(asked.provider)
     except ProviderUnavailable as error:
         raise click.ClickException(str(error)) from None
+    settings = asked.model_copy(update={"provider": chosen.provider})
+    settings = settings.model_copy(update={"workers": settings.worker_count()})
+    for name in Settings.model_fields:  # workers read them from the environment
+        if getattr(settings, name) is not None:
+            os.environ[f"GATECAST_{name.upper()}"] = str(getattr(settings, name))
     if not settings.models.is_dir():
         raise click.ClickException(
             f"--models: folder {settings.models} does not exist; train a model first, "
@@ -93,46 +96,10 @@ def _run(settings: Settings) -> None:
     for name in Settings.model_fields:
         value = lanes if name == "lanes" else getattr(settings, name)
         click.echo(f"{name:>20} {value}", err=True)
-    _serve_with_uvicorn(settings)
-
-
-def _serve_with_uvicorn(settings: Settings) -> None:
-    import uvicorn
-    from uvicorn.config import STARTUP_FAILURE
-
-    from service.supervisor import Supervisor
-
-    config = uvicorn.Config(
-        "service.app:create_app",
-        factory=True,
-        host=settings.host,
-        port=settings.port,
-        workers=settings.workers,
-        loop="uvloop",
-        http="service.api.connection:Connection",
-        ws="none",
-        lifespan="on",
-        access_log=False,
-        log_level=settings.log_level,
-        server_header=False,
-        timeout_graceful_shutdown=settings.shutdown_timeout_s,
-    )
-    for leave in (signal.SIGTERM, signal.SIGINT):
-        # uvicorn raises the signal again once it has shut down; a clean end is exit code 0.
-        signal.signal(leave, lambda *_: sys.exit(0))
-    os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)  # another program's counts, if at all
-    if settings.workers == 1:
-        server = uvicorn.Server(config)
-        server.run()
-        if not server.started:
-            sys.exit(1)
-        return
-    with tempfile.TemporaryDirectory(prefix="gatecast-metrics-") as folder:
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
-        supervisor = Supervisor(config, sockets=[config.bind_socket()])
-        supervisor.run()  # ends by itself when a worker could not start
-        if any(worker.exitcode == STARTUP_FAILURE for worker in supervisor.processes):
-            sys.exit(1)
+    if asked.provider == "auto":
+        click.echo(f"provider auto is {chosen.provider}: {chosen.reason}", err=True)
+    with reserved(settings):
+        run(settings)
 
 
 @click.command()

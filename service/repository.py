@@ -8,7 +8,8 @@ from service.contract import artifact, layout
 from service.contract.artifact import InvalidArtifact
 from service.contract.metadata import Metadata
 from service.errors import NotFound
-from service.runtime import Provider, Runtime
+from service.providers import Provider
+from service.runtime import Runtime
 
 log = logging.getLogger("gatecast")
 

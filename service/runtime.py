@@ -1,53 +1,27 @@
-"""An open ONNX Runtime session behind one function: the only file that imports onnxruntime.
+"""One model in an open ONNX Runtime session, behind one function.
 
 One thread per run and several runs at once: two intra-op threads make a small GRU slower. Every
 model proves itself before it serves: its tensors against its metadata, its golden answers on this
 machine and provider, and one run of every bucket so that the first caller does not pay for it.
 """
 
-import importlib.metadata
+import time
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Literal
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
 from service.contract.artifact import Artifact, InvalidArtifact
-from service.contract.metadata import LENGTHS, QUANTILES
-from service.contract.placement import Array, bucket, place
+from service.contract.metadata import QUANTILES
+from service.contract.placement import Array, Inputs, bucket, place
 from service.contract.tolerance import TOLERANCES
 from service.errors import InferenceFailed
+from service.providers import Provider, ProviderUnavailable, Session, open_session
 
-Provider = Literal["cpu", "cuda"]
-_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+_MEASURED = (1, 8)  # rows of a batch whose time is measured at the start
+_REPEATS = 2  # of each; the shortest counts
 _DTYPES = {"tensor(float)": "float32", "tensor(int64)": "int64"}
-
-
-class ProviderUnavailable(RuntimeError):
-    """The asked execution provider cannot be used on this machine as it is installed."""
-
-
-def check_installation(provider: Provider) -> None:
-    """Refuse to start on an installation that would not run where it was told to.
-
-    Raises:
-        ProviderUnavailable: both onnxruntime packages are installed, or the provider is missing.
-    """
-    installed = [name for name in ("onnxruntime", "onnxruntime-gpu") if _is_installed(name)]
-    if len(installed) > 1:
-        raise ProviderUnavailable(
-            "onnxruntime and onnxruntime-gpu are both installed and overwrite each other's files; "
-            "uninstall both, then install gatecast[cpu] or gatecast[gpu]"
-        )
-    available = ort.get_available_providers()
-    if _PROVIDERS[provider] not in available:
-        raise ProviderUnavailable(
-            f"provider {provider} was asked for, but {installed[0]} {ort.__version__} offers only "
-            f"{', '.join(available)}; install gatecast[gpu] on a machine with CUDA, or use "
-            "--provider cpu"
-        )
 
 
 class Runtime:
@@ -62,17 +36,30 @@ class Runtime:
             ProviderUnavailable: the session was not opened on the provider.
         """
         self.metadata = artifact.metadata
+        self.name, self.version = artifact.metadata.name, artifact.metadata.version
         self.provider = provider
         self._inputs = artifact.metadata.signature.inputs
         self._names = [spec.name for spec in self._inputs]
+        self._dtypes = [np.dtype(spec.dtype) for spec in self._inputs]
         self._shapes = lru_cache(maxsize=4096)(self._shapes_for)  # batches and buckets are few
         self._session = _open(artifact, provider)
         self._check_signature()
         try:
             self._replay_golden(artifact)
-            self._warm_up()
+            self.measured = self._warm_up()  # padded steps, rows, seconds of a run
         except InferenceFailed as error:
             raise InvalidArtifact(f"{self._label}: {error}") from error
+
+    def allocate(self, padded: int, rows: int) -> Inputs:
+        """The memory of a batch of so many rows of `padded` steps, in the signature's order."""
+        shapes = self._shapes(rows, padded)
+        return tuple(map(np.empty, shapes, self._dtypes))
+
+    def padded_share(self, memory: Inputs) -> float:
+        """How many of its steps are padding."""
+        context, lengths = memory[:2]
+        steps: int = sum(lengths.tolist())
+        return 1.0 - steps / context.size
 
     def run(self, *inputs: Array) -> NDArray[np.float32]:
         """The tensors of the signature, in its order -> quantiles [B, H, Q] in data units.
@@ -129,46 +116,35 @@ class Runtime:
                     "is allowed"
                 )
 
-    def _warm_up(self) -> None:
-        signature = self.metadata.signature
-        length = signature.context_length
+    def _warm_up(self) -> list[tuple[int, int, float]]:
+        """Run every bucket alone and in a batch; the first run of each is not measured."""
+        length = self.metadata.signature.context_length
+        measured = []
         for padded in sorted({bucket(n, length) for n in range(1, length + 1)}):
-            sizes = signature.sizes(1, padded)
-            inputs = {spec.name: np.zeros(spec.fixed(sizes), spec.dtype) for spec in self._inputs}
-            inputs[LENGTHS][:] = padded
-            self.run(*inputs.values())
+            for rows in _MEASURED:
+                inputs = self.allocate(padded, rows)
+                for array in inputs:
+                    array.fill(0)
+                inputs[1].fill(padded)
+                seconds = [self._timed_run(inputs) for _ in range(1 + _REPEATS)]
+                measured.append((padded, rows, min(seconds[1:])))
+        return measured
+
+    def _timed_run(self, inputs: Inputs) -> float:
+        started = time.perf_counter()
+        self.run(*inputs)
+        return time.perf_counter() - started
 
     @property
     def _label(self) -> str:
         return f"{self.metadata.name}/{self.metadata.version}"
 
 
-def _open(artifact: Artifact, provider: Provider) -> ort.InferenceSession:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    options.enable_mem_pattern = False  # planned per input shape: grows with ever-changing shapes
-    options.log_severity_level = 3
-    providers: list[object] = [_PROVIDERS[provider]]
-    if provider == "cuda":
-        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
-        providers = [(_PROVIDERS[provider], {"use_tf32": 0})]  # parity before speed
+def _open(artifact: Artifact, provider: Provider) -> Session:
     try:
-        session = ort.InferenceSession(artifact.model, options, providers=providers)
+        return open_session(artifact.model, provider)
+    except ProviderUnavailable:
+        raise
     except Exception as error:  # onnxruntime raises a dozen unrelated classes
         name = f"{artifact.metadata.name}/{artifact.metadata.version}"
         raise InvalidArtifact(f"{name}: onnxruntime cannot open model.onnx: {error}") from error
-    session.disable_fallback()
-    if session.get_providers()[0] != _PROVIDERS[provider]:
-        raise ProviderUnavailable(
-            f"provider {provider} was asked for, the session runs on {session.get_providers()[0]}"
-        )
-    return session
-
-
-def _is_installed(distribution: str) -> bool:
-    try:
-        importlib.metadata.distribution(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return False
-    return True

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from service import runtime as runtime_module
 from service.contract import artifact
 from service.contract.artifact import InvalidArtifact
 from service.contract.placement import History, bucket, place
 from service.errors import InferenceFailed
-from service.runtime import ProviderUnavailable, Runtime, check_installation
+from service.providers import ProviderUnavailable
+from service.runtime import Runtime
 from tests.artifacts import edit
 
 CONTEXT_LENGTH = 24
@@ -261,25 +261,6 @@ def test_a_wrong_dtype_is_an_error_of_the_runtime_and_not_of_the_process() -> No
 
 
 @without_cuda
-def test_cuda_is_refused_on_an_installation_without_it() -> None:
-    with pytest.raises(ProviderUnavailable, match=r"provider cuda.*only.*--provider cpu"):
-        check_installation("cuda")
-
-
-def test_cpu_is_there() -> None:
-    check_installation("cpu")
-    assert RUNTIME.provider == "cpu"
-
-
-@without_cuda
 def test_a_model_is_never_opened_on_another_provider_than_asked() -> None:
     with pytest.raises((ProviderUnavailable, InvalidArtifact)):
         Runtime(artifact.read(edit.TINY), "cuda")
-
-
-def test_both_distributions_at_once_are_refused_with_the_remedy(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(runtime_module, "_is_installed", lambda _: True)
-    with pytest.raises(ProviderUnavailable, match=r"both installed.*uninstall both"):
-        check_installation("cpu")

@@ -1,0 +1,1 @@
+"""The processes of one service: a parent that accepts, and the workers that answer."""

@@ -1,0 +1,59 @@
+"""`gatecast serve` after its settings are known: one process, or a parent with its workers."""
+
+import os
+import signal
+import socket
+import sys
+import tempfile
+
+import click
+
+from service.processes.supervisor import Supervisor
+from service.processes.worker import Worker, configuration
+from service.settings import Settings
+
+
+def serve(settings: Settings) -> None:
+    """Answer until SIGTERM.
+
+    Raises:
+        SystemExit: with a code above 0 where the service could not start.
+        ClickException: the address cannot be had.
+    """
+    for leave in (signal.SIGTERM, signal.SIGINT):  # before anything else answers to them
+        signal.signal(leave, lambda *_: sys.exit(0))
+    os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)  # another program's counts, if at all
+    if settings.worker_count() == 1:
+        worker = Worker(configuration(settings))
+        worker.run()
+        if not worker.started:
+            sys.exit(1)
+        return
+    configuration(settings)  # the log
+    with bind(settings.host, settings.port) as listening:
+        with tempfile.TemporaryDirectory(prefix="gatecast-metrics-") as folder:
+            os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+            in_peace = Supervisor(settings, listening).run()
+        if not in_peace:
+            sys.exit(1)
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A socket on an address that is ours and that nobody can connect to yet.
+
+    Raises:
+        ClickException: the address cannot be had.
+    """
+    try:
+        wanted = socket.AF_INET6 if ":" in host else socket.AF_INET  # of a name with both, as ever
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, family=wanted, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listening = socket.socket(family, kind, protocol)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # accepted ones inherit it
+        listening.bind(address)
+    except OSError as error:
+        raise click.ClickException(f"--host {host} --port {port}: {error.strerror}") from None
+    listening.setblocking(False)
+    return listening

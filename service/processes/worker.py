@@ -1,0 +1,184 @@
+"""One process that answers: uvicorn's server, listening by itself or fed by a parent.
+
+Fed, it opens no socket: connections arrive over the channel and become uvicorn's own protocol. It
+leaves when the parent says so or is gone, and only after it has taken what was already on its way.
+"""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+import uvicorn
+
+from service.processes.channel import CONNECTION, LEAVE, NOW, Closed, Report, receive, report
+from service.settings import Settings
+
+ENDED_S = 0.05  # until it is reported that connections have ended
+RETRY_S = 0.01  # until a report is sent again that the parent had no room for
+FAREWELL_S = 5.0  # that a leaving worker waits for the connections still on their way
+CUT_OFF_S = 1.0  # for the answers of those who are cut off
+log = logging.getLogger("gatecast")
+
+
+class _Open(set[Any]):
+    """uvicorn's set of open connections, which tells when one has ended."""
+
+    def __init__(self, ended: Callable[[], None]) -> None:
+        super().__init__()
+        self._ended = ended
+
+    def discard(self, connection: Any) -> None:
+        super().discard(connection)
+        self._ended()
+
+
+class Worker(uvicorn.Server):
+    """uvicorn's server for both cases; `channel` is None where it listens by itself."""
+
+    def __init__(self, config: uvicorn.Config, channel: socket.socket | None = None) -> None:
+        super().__init__(config)
+        self._channel = channel
+        self._taken = 0
+        self._arriving: set[asyncio.Task[Any]] = set()
+        self._last_taken = asyncio.Event()
+        self._report_is_due = False
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Leave in peace; alone and asked again, at once.
+
+        A fed worker gets each Ctrl-C twice, from the terminal and from its parent, which is why
+        only the parent may hurry it. uvicorn would raise the signal again: a clean end is code 0.
+        """
+        self.force_exit |= self.should_exit and self._channel is None
+        self.should_exit = True
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Load the application, then listen or take what the parent sends."""
+        if self._channel is None:
+            await super().startup(sockets)
+            return
+        await super().startup([])
+        self.server_state.connections = _Open(self._report_soon)
+        asyncio.get_running_loop().add_reader(self._channel, self._read)
+        self._report()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Let in the last ones, then let everyone finish; at once, those who cannot get a 503."""
+        if self._channel is not None:
+            self._report()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._last_taken.wait(), FAREWELL_S)
+            if self._arriving:
+                await asyncio.wait(self._arriving)
+        await super().shutdown(sockets)
+        if self.force_exit:  # uvicorn waits for nobody then, and leaves the application as it is
+            for task in self.server_state.tasks:
+                task.cancel()
+            if self.server_state.tasks:
+                await asyncio.wait(self.server_state.tasks, timeout=CUT_OFF_S)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.lifespan.shutdown(), FAREWELL_S)
+
+    def _read(self) -> None:
+        """Take every connection that has arrived."""
+        assert self._channel is not None
+        try:
+            while True:
+                order, connection = receive(self._channel)
+                if order == CONNECTION:
+                    self._take(connection)
+                else:
+                    self._obey(order)
+        except BlockingIOError:
+            return
+        except (Closed, ConnectionError):
+            asyncio.get_running_loop().remove_reader(self._channel)
+            self._obey(LEAVE)
+
+    def _obey(self, order: bytes) -> None:
+        if order in (LEAVE, NOW):
+            self.force_exit |= order == NOW
+            self.should_exit = True
+            self._last_taken.set()
+        self._report()
+
+    def _take(self, connection: socket.socket | None) -> None:
+        """Say so before a byte is read: from now on nobody else can answer it."""
+        self._taken += 1
+        if connection is None:  # the kernel drops it where this process has too many open files
+            log.warning("a connection was lost: this worker has too many open files")
+        else:
+            loop = asyncio.get_running_loop()
+            connection.setblocking(False)
+            task = loop.create_task(loop.connect_accepted_socket(self._protocol, connection))
+            task.add_done_callback(self._arrived)
+            self._arriving.add(task)
+        self._report()
+
+    def _protocol(self) -> asyncio.Protocol:
+        protocol: asyncio.Protocol = self.config.http_protocol_class(  # type: ignore[call-arg]
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+        return protocol
+
+    def _arrived(self, task: asyncio.Task[Any]) -> None:
+        self._arriving.discard(task)
+        if not task.cancelled() and task.exception() is not None:  # hung up on the way
+            self._report_soon()
+
+    def _report_soon(self) -> None:
+        """Once for all that ends in a moment: what it costs is paid for every connection."""
+        self._report_after(ENDED_S)
+
+    def _report_after(self, delay_s: float) -> None:
+        if not self._report_is_due:
+            self._report_is_due = True
+            asyncio.get_running_loop().call_later(delay_s, self._report)
+
+    def _report(self) -> None:
+        assert self._channel is not None
+        self._report_is_due = False
+        held = len(self.server_state.connections) + len(self._arriving)
+        try:
+            report(self._channel, Report(self._taken, held, self.should_exit))
+        except BlockingIOError:
+            self._report_after(RETRY_S)
+        except OSError:  # the parent is gone, which `_read` sees by itself
+            return
+
+
+def configuration(settings: Settings) -> uvicorn.Config:
+    """uvicorn as Gatecast runs it. The application reads its settings from the environment."""
+    logging.basicConfig(
+        level=settings.log_level.upper(), stream=sys.stderr, format="%(levelname)s %(message)s"
+    )
+    return uvicorn.Config(
+        "service.app:create_app",
+        factory=True,
+        host=settings.host,
+        port=settings.port,
+        loop="uvloop",
+        http="service.api.connection:Connection",
+        ws="none",
+        lifespan="on",
+        access_log=False,
+        log_level=settings.log_level,
+        server_header=False,
+        timeout_graceful_shutdown=settings.shutdown_timeout_s,
+    )
+
+
+def work(channel: socket.socket, settings: Settings) -> None:
+    """The life of a fed worker, in a process of its own."""
+    channel.setblocking(False)
+    worker = Worker(configuration(settings), channel)
+    for leave in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(leave, worker.handle_exit)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])  # blocked while it could only die
+    worker.run()
