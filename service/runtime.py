@@ -20,7 +20,8 @@ from service.errors import InferenceFailed
 from service.providers import Provider, ProviderUnavailable, Session, open_session
 
 _MEASURED = (1, 8)  # rows of a batch whose time is measured at the start
-_REPEATS = 2  # of each; the shortest counts
+_REPEATS = 3, 20  # of each, fewest and most; the shortest counts
+_PATIENCE_S = 0.02  # for the repeats of one, beyond the fewest
 _DTYPES = {"tensor(float)": "float32", "tensor(int64)": "int64"}
 
 
@@ -126,14 +127,19 @@ class Runtime:
                 for array in inputs:
                     array.fill(0)
                 inputs[1].fill(padded)
-                seconds = [self._timed_run(inputs) for _ in range(1 + _REPEATS)]
-                measured.append((padded, rows, min(seconds[1:])))
+                self.run(*inputs)
+                measured.append((padded, rows, self._shortest_run(inputs)))
         return measured
 
-    def _timed_run(self, inputs: Inputs) -> float:
-        started = time.perf_counter()
-        self.run(*inputs)
-        return time.perf_counter() - started
+    def _shortest_run(self, inputs: Inputs) -> float:
+        """Seconds, of several: on a busy machine, others make most of them longer."""
+        fewest, most = _REPEATS
+        seconds: list[float] = []
+        while len(seconds) < fewest or (len(seconds) < most and sum(seconds) < _PATIENCE_S):
+            started = time.perf_counter()
+            self.run(*inputs)
+            seconds.append(time.perf_counter() - started)
+        return min(seconds)
 
     @property
     def _label(self) -> str:

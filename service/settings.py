@@ -28,7 +28,7 @@ class Settings(BaseSettings):
     )
     port: int = Field(8080, ge=0, le=65535, description="TCP port; 0 takes a free one.")
     workers: Annotated[int, Field(ge=1, le=256)] | Literal["auto"] = Field(
-        1,
+        "auto",
         description="Processes that answer requests. Each holds every model in its own memory. "
         "auto is one for each available core, and one alone on a GPU.",
     )

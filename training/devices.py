@@ -4,6 +4,8 @@ Lightning Fabric places the network, casts what may be cast, and averages the gr
 devices. Scales, quantiles and the loss stay in float32: a series may be as large as 1e36.
 """
 
+import multiprocessing.util
+import os
 import warnings
 
 import torch
@@ -41,8 +43,9 @@ def open_devices(name: str, count: int) -> Fabric:
 def close_devices(fabric: Fabric) -> None:
     """To be called on each of several devices when its part is done; one device needs nothing.
 
-    A process that ends while threads of its process group still run is aborted by the C++ runtime.
+    The processes then end without taking themselves apart: threads of their process group still
+    hold tensors, and wait for Python's lock while its destructor, under that lock, waits for them.
     """
     if fabric.world_size > 1:
         fabric.barrier()
-        torch.distributed.destroy_process_group()
+        multiprocessing.util.Finalize(None, os._exit, args=(0,), exitpriority=0)

@@ -14,7 +14,10 @@ router = APIRouter(tags=["models"])
 async def models(request: Request) -> Response:
     """Every model that answers, and every one that was refused, with the reason."""
     repository = request.app.state.forecaster.repository
-    live = [_summary(model.metadata) for _, model in sorted(repository.live.items())]
+    live = [
+        _summary(model.metadata) | {"provider": model.runtime.provider}
+        for _, model in sorted(repository.live.items())
+    ]
     refused = [{"name": n, "reason": why} for n, why in sorted(repository.refused.items())]
     return json_response({"models": live, "refused": refused})
 

@@ -22,6 +22,7 @@ class ServerProcess:
     def __init__(self, command: list[str], models: Path, settings: dict[str, object]) -> None:
         self.models = models
         clean = {k: v for k, v in os.environ.items() if not k.startswith("GATECAST_")}
+        settings = {"workers": 1} | settings  # one unless a test is about several
         given = {f"GATECAST_{name.upper()}": str(value) for name, value in settings.items()}
         self.process = subprocess.Popen(
             command, stderr=subprocess.PIPE, text=True, env=clean | given
