@@ -7,12 +7,13 @@ cancel a handler whose client has gone; ours is, so that its rows leave the queu
 """
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from service import metrics
+from service.api.one_write import OneWrite
 from service.api.responses import answer_error, error_response
 from service.drain import DrainingProtocol
 from service.errors import Malformed, ServiceError, TooLarge
@@ -40,11 +41,13 @@ class Connection(DrainingProtocol):
 
     _head: int | None = None  # bytes of a head that has begun and not ended
     _hangup: Hangup
+    _answers: OneWrite
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A caller comes."""
         self._hangup = Hangup()
-        super().connection_made(transport)
+        self._answers = OneWrite(transport)
+        super().connection_made(cast(asyncio.Transport, self._answers))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The caller has gone, or was let go."""
@@ -77,6 +80,11 @@ class Connection(DrainingProtocol):
         """The head has ended."""
         self._head = None
         super().on_headers_complete()
+
+    def on_response_complete(self) -> None:
+        """An answer has ended."""
+        self._answers.end()
+        super().on_response_complete()
 
     def send_400_response(self, msg: str) -> None:
         """Called by uvicorn where the bytes are not HTTP."""

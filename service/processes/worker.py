@@ -168,6 +168,7 @@ def configuration(settings: Settings) -> uvicorn.Config:
         ws="none",
         lifespan="on",
         access_log=False,
+        proxy_headers=False,  # nothing here depends on who asks
         log_level=settings.log_level,
         server_header=False,
         timeout_graceful_shutdown=settings.shutdown_timeout_s,
