@@ -45,7 +45,7 @@ class Settings(BaseSettings):
         "the cpu there and says why.",
     )
     max_batch_rows: int = Field(
-        32,
+        16,
         ge=1,
         description="Series in one run. More than 8 gains little speed and makes a single "
         "request wait longer behind a bulk one.",

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 _KEPT = 0.977  # weight of all that is known, after one more run: 0.977**30 = 1/2
 _FOREVER = 0.05  # weight that a first measurement keeps
+_MANY = 1 << 30  # rows
 _OUTLIER = 4.0  # times the expected
 
 
@@ -70,6 +71,12 @@ class Cost:
         self._recent.fade()
         self._recent.add(rows, seconds, 1.0)
         self._fit()
+
+    def within(self, seconds: float) -> int:
+        """How many rows are expected to end within so many seconds; many where nothing is known."""
+        if self.row <= 0:
+            return _MANY if seconds > self.fixed else 0
+        return max(int((seconds - self.fixed) / self.row), 0)
 
     def fitting(self, seconds: float) -> int:
         """How many rows end within so many seconds on an undisturbed machine.

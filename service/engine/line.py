@@ -55,16 +55,22 @@ class Line:
         return None
 
     def take(self, pool: Pool, room: int, now: float) -> list[Piece]:
-        """The most urgent rows of a pool, at most `room`; none that would come too late."""
+        """The most urgent rows of a pool, at most `room`; none that would come too late.
+
+        The batch is no larger than its most urgent row has time for.
+        """
         pieces: list[Piece] = []
+        is_first = True
         while room and pool.heap:
             entry = self._pop(pool)
             job = entry.job
-            if now + entry.row_seconds > job.deadline or job.future.done():
+            fitting = pool.cost.within(job.deadline - now) if entry.waiting else 0
+            if not fitting or job.future.done():
                 self.leave(job)  # whoever waits for it is answered at its deadline
-            size = min(room, entry.waiting)
-            if not size:
                 continue
+            if is_first:  # the others have more time
+                room, is_first = min(room, fitting), False
+            size = min(room, entry.waiting)
             start = entry.count - entry.waiting
             pieces.append(Piece(entry, start, start + size, entry.since))
             room -= size
