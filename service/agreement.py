@@ -93,12 +93,12 @@ def _agree_freq(series: Series, freq: str, at: int, signature: ForecastSignature
 def _agree_targets(many: Sequence[Series], signature: ForecastSignature) -> None:
     """All at once; they are looked at one by one only to say what is wrong."""
     if min([len(series.target) for series in many]) >= signature.minimum_context:
-        newest = [np.abs(series.target[-signature.context_length :]) for series in many]
+        newest = [series.target[-signature.context_length :] for series in many]
         if len(newest) == 1:
-            peak = np.fmax.reduce(newest[0])
+            peak = np.fmax.reduce(np.abs(newest[0]))
         else:
             ends = np.cumsum([0, *map(len, newest[:-1])])
-            peak = np.fmax.reduceat(np.concatenate(newest), ends).max()  # NaN where one is
+            peak = np.fmax.reduceat(np.abs(np.concatenate(newest)), ends).max()  # NaN where one is
         if peak <= LARGEST_VALUE:
             return
     for at, series in enumerate(many):

@@ -11,6 +11,8 @@ from service.contract.metadata import ForecastSignature
 from service.errors import Unservable
 from service.inquiry import Series
 
+_FEW = 4  # different starts and lengths: up to so many are better looked up one by one
+
 
 def timelines(many: Sequence[Series], signature: ForecastSignature, ahead: int) -> list[Moments]:
     """The moments of each horizon, which begins one step after the last value of its target.
@@ -20,8 +22,9 @@ def timelines(many: Sequence[Series], signature: ForecastSignature, ahead: int) 
     Raises:
         Unservable: a start that no step can fall on, or a step outside the calendar.
     """
-    if len(many) == 1:
-        return [_one(many[0], signature, ahead)]
+    alike = {(series.start.value, len(series.target)) for series in many}
+    if len(alike) <= _FEW:
+        return [_one(series, at, signature, ahead) for at, series in enumerate(many)]
     groups: dict[int, list[int]] = {}  # by steps of the context
     for at, series in enumerate(many):
         steps = min(len(series.target), signature.context_length) if signature.calendar else 0
@@ -34,18 +37,19 @@ def timelines(many: Sequence[Series], signature: ForecastSignature, ahead: int) 
         try:
             moments = frequency.timestamps(starts, firsts, steps + ahead)
         except (OffGrid, OffCalendar) as error:
-            raise _unservable(many, rows[error.index], error) from error
+            at = rows[error.index]
+            raise _unservable(many[at], at, error) from error
         lines.update(zip(rows, moments, strict=True))
     return [lines[at] for at in range(len(many))]
 
 
-def _one(series: Series, signature: ForecastSignature, ahead: int) -> Moments:
+def _one(series: Series, at: int, signature: ForecastSignature, ahead: int) -> Moments:
     length = len(series.target)
     steps = min(length, signature.context_length) if signature.calendar else 0
     try:
         return _moments(signature.freq, series.start.value, length - steps, steps + ahead)
     except (OffGrid, OffCalendar) as error:
-        raise _unservable([series], 0, error) from error
+        raise _unservable(series, at, error) from error
 
 
 @lru_cache(maxsize=1024)  # the callers of a day often ask about the same steps
@@ -55,5 +59,5 @@ def _moments(freq: str, start: np.datetime64, first: int, count: int) -> Moments
     return moments
 
 
-def _unservable(many: Sequence[Series], at: int, error: Exception) -> Unservable:
-    return Unservable(f"series {many[at].item_id!r}: {error}", f"series[{at}].start")
+def _unservable(series: Series, at: int, error: Exception) -> Unservable:
+    return Unservable(f"series {series.item_id!r}: {error}", f"series[{at}].start")

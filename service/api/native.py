@@ -162,8 +162,8 @@ def _read_series(series: SeriesBody, at: int) -> Series:
         start=start,
         freq=series.freq,
         target=np.array(series.target, np.float64),
-        past_covariates=_arrays(series.past_covariates),
-        known_covariates=_arrays(series.known_covariates),
+        past_covariates=_arrays(series.past_covariates) if series.past_covariates else {},
+        known_covariates=_arrays(series.known_covariates) if series.known_covariates else {},
         static_features=series.static_features,
     )
 

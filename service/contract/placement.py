@@ -118,7 +118,8 @@ def write(
         ValueError: a history lacks what the signature declares, or has another shape of it.
     """
     context, lengths, *others = memory
-    most = min(context.shape[1], signature.context_length)
+    width = context.shape[1]
+    most = min(width, signature.context_length)
     for at, history in enumerate(histories, first):
         target = history.target
         steps = len(target)
@@ -126,7 +127,8 @@ def write(
             target, steps = target[-most:], most
         row = context[at]
         row[:steps] = target
-        row[steps:] = np.nan
+        if steps < width:
+            row[steps:] = np.nan
         lengths[at] = steps
     if others:
         for spec, rows in zip(signature.inputs[2:], others, strict=True):

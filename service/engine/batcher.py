@@ -11,7 +11,6 @@ answering.
 """
 
 import asyncio
-import math
 import os
 import threading
 import time
@@ -19,6 +18,7 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from typing import NamedTuple
 
+from service.engine.admission import Admission
 from service.engine.batch import Batch, Result
 from service.engine.deadlines import Deadlines
 from service.engine.job import Job, Outputs
@@ -26,9 +26,8 @@ from service.engine.line import Line
 from service.engine.pool import Pool
 from service.engine.pulse import Pulse
 from service.engine.runner import Rows, Runner
-from service.errors import DeadlineExceeded, Overloaded, Unavailable
+from service.errors import DeadlineExceeded, Unavailable
 
-CAUTION = 1.25  # times the expected wait: a row that comes too late was run for nothing
 NICENESS = 5  # of lanes: the event loop gets three times their share where both want a core
 
 
@@ -66,11 +65,9 @@ class Batcher:
         self._changed = threading.Condition(self._lock)
         self._line = Line(max_batch_rows)
         self._idle = 0  # lane threads that wait
-        self._until: dict[int, float] = {}  # by thread: when its batch is expected to end
         self._closing = False
         self._pools: dict[tuple[Runner, Hashable], Pool] = {}  # on the event loop, as what follows
         self._turn_is_planned = False
-        self._least_refused = 0.0  # seconds: the shortest job refused since somebody waits
         self._threads: list[threading.Thread] = []
 
     @property
@@ -90,6 +87,7 @@ class Batcher:
         self._loop = asyncio.get_running_loop()
         self._deadlines = Deadlines(self._loop, self._expire)
         self._pulse = Pulse(self._loop)
+        self._admission = Admission(self._line, self.lanes, self.max_queue_rows, self._pulse)
         for number in range(self.lanes):
             thread = threading.Thread(target=self._lane, name=f"lane-{number}", daemon=True)
             thread.start()
@@ -130,12 +128,16 @@ class Batcher:
         """
         now = time.monotonic()
         self._pulse.want()
-        allowance = self._allowance(timeout_s)
+        allowance = self._admission.allowance(
+            self.default_timeout_s if timeout_s is None else timeout_s
+        )
         job = Job(self._loop.create_future(), now, allowance)
         for rows in parts:
             job.add(self._pool(runner, rows.shape), rows, now)
         with self._lock:
-            self._admit(job, now)
+            if self._closing:
+                raise Unavailable("the service is shutting down")
+            self._admission.judge(job, now)
             self._line.join(job)
             self._wake(job)
         self._deadlines.add(job)
@@ -154,59 +156,13 @@ class Batcher:
         Raises:
             Overloaded: those who wait already would make a caller wait too long.
         """
-        if not self._line.rows and not self._until:
-            return
-        allowance = self._allowance(timeout_s)
-        wait = self._expected_wait(time.monotonic()) + self._least_refused
-        if wait > allowance:
-            raise _too_busy(wait, allowance)
-
-    def _allowance(self, timeout_s: float | None) -> float:
-        """Seconds that are left of a timeout, part of which may have passed unread."""
-        given = self.default_timeout_s if timeout_s is None else timeout_s
-        return max(given - self._pulse.lateness, 0.0)
+        self._admission.judge_early(self.default_timeout_s if timeout_s is None else timeout_s)
 
     def _pool(self, runner: Runner, shape: Hashable) -> Pool:
         pool = self._pools.get((runner, shape))
         if pool is None:
             pool = self._pools[runner, shape] = Pool(runner, shape, self.max_batch_rows)
         return pool
-
-    def _admit(self, job: Job, now: float) -> None:
-        if self._closing:
-            raise Unavailable("the service is shutting down")
-        if self._line.rows + job.rows > self.max_queue_rows:
-            retry_after = math.ceil(self._line.seconds / self.lanes) or 1
-            raise Overloaded(
-                f"{self._line.rows} series wait and {job.rows} more would exceed the limit of "
-                f"{self.max_queue_rows}; try again in {retry_after} s",
-                retry_after,
-            )
-        own = self._own_seconds(job)
-        if own > job.allowance:
-            raise DeadlineExceeded(
-                f"the answer takes {own * 1e3:.1f} ms and the request allows "
-                f"{job.allowance * 1e3:.1f} ms; give it more time or send fewer series"
-            )
-        wait = self._expected_wait(now)
-        if wait + own > job.allowance:
-            self._least_refused = min(own, self._least_refused or own)
-            raise _too_busy(wait + own, job.allowance)
-        if not self._line.rows:
-            self._least_refused = 0.0
-
-    def _own_seconds(self, job: Job) -> float:
-        """What a job takes on an idle service."""
-        if job.rows <= self.max_batch_rows:
-            return max([one.pool.cost.seconds(one.count) for one in job.entries])
-        return sum(one.count * one.pool.row_seconds for one in job.entries) / self.lanes
-
-    def _expected_wait(self, now: float) -> float:
-        """Until a lane takes a row that comes now, if none overtakes it."""
-        running = 0.0
-        if self._until:
-            running = sum(max(until - now, 0.0) for until in list(self._until.values()))
-        return CAUTION * (self._line.seconds + running) / self.lanes
 
     def _wake(self, job: Job) -> None:
         """Let somebody take the rows: the event loop at the end of its turn, or lane threads."""
@@ -234,7 +190,7 @@ class Batcher:
         _give_way()
         while (batch := self._next_batch(me)) is not None:
             results = _run(batch)
-            self._until.pop(me)
+            self._admission.until.pop(me)
             self._loop.call_soon_threadsafe(self._settle, batch, results)
 
     def _next_batch(self, me: int) -> Batch | None:
@@ -249,7 +205,7 @@ class Batcher:
                     continue
                 batch = self._take(pool, self.max_batch_rows)
                 if batch is not None:
-                    self._until[me] = batch.started + pool.cost.seconds(batch.rows)
+                    self._admission.until[me] = batch.started + pool.cost.seconds(batch.rows)
                     return batch
             return None
 
@@ -290,15 +246,6 @@ class Batcher:
                 f"no answer within {job.allowance * 1e3:.0f} ms; allow more time or ask again"
             )
         )
-
-
-def _too_busy(wait: float, allowance: float) -> Overloaded:
-    retry_after = math.ceil(wait - allowance) or 1
-    return Overloaded(
-        f"the answer would take {wait:.3g} s and the request allows {allowance:.3g} s; try again "
-        f"in {retry_after} s",
-        retry_after,
-    )
 
 
 def _give_way() -> None:

@@ -9,6 +9,8 @@ from heapq import heappop, heappush
 from service.engine.job import Entry, Job, Piece
 from service.engine.pool import Pool
 
+Place = tuple[float, int, Entry]  # by deadline, then in the order of coming
+
 
 class Line:
     """The entries that wait."""
@@ -16,8 +18,8 @@ class Line:
     def __init__(self, max_batch_rows: int) -> None:
         self.rows = 0
         self.seconds = 0.0  # what they are expected to cost
-        self._max_batch_rows = max_batch_rows
-        self._pools: dict[Pool, None] = {}  # those in which somebody waits
+        self.max_batch_rows = max_batch_rows
+        self._heaps: dict[Pool, list[Place]] = {}  # of the pools in which somebody waits
         self._number = 0  # first come, first served among equal deadlines
 
     def join(self, job: Job) -> None:
@@ -28,7 +30,7 @@ class Line:
             entry.waiting = entry.count
             self.rows += entry.count
             self.seconds += entry.count * entry.row_seconds
-        if job.rows > self._max_batch_rows:
+        if job.rows > self.max_batch_rows:
             self._push(job.entries[0], job.deadline)
             return
         for entry in job.entries:
@@ -42,14 +44,15 @@ class Line:
 
     def clear(self) -> None:
         """Forget everything."""
-        self._pools.clear()
+        self._heaps.clear()
         self.rows, self.seconds = 0, 0.0
 
     def next_pool(self, *, short: bool) -> Pool | None:
         """The pool of the most urgent row, among all or those with short batches only."""
-        while pools := [pool for pool in self._pools if pool.short_rows or not short]:
-            pool = pools[0] if len(pools) == 1 else min(pools, key=lambda pool: pool.heap[0])
-            if pool.heap[0][2].waiting:
+        heaps = self._heaps
+        while pools := [pool for pool in heaps if pool.short_rows or not short]:
+            pool = pools[0] if len(pools) == 1 else min(pools, key=lambda pool: heaps[pool][0])
+            if heaps[pool][0][2].waiting:
                 return pool
             self._pop(pool)
         return None
@@ -61,7 +64,7 @@ class Line:
         """
         pieces: list[Piece] = []
         is_first = True
-        while room and pool.heap:
+        while room and pool in self._heaps:
             entry = self._pop(pool)
             job = entry.job
             fitting = pool.cost.within(job.deadline - now) if entry.waiting else 0
@@ -75,14 +78,14 @@ class Line:
             pieces.append(Piece(entry, start, start + size, entry.since))
             room -= size
             self._count_out(entry, size)
-            if entry.waiting or job.rows > self._max_batch_rows:
+            if entry.waiting or job.rows > self.max_batch_rows:
                 self._rejoin(entry, now)
         return pieces
 
     def _rejoin(self, entry: Entry, now: float) -> None:
         """What a batch had no room for stays in line, or goes to its end if the job is large."""
         job = entry.job
-        if job.rows <= self._max_batch_rows:
+        if job.rows <= self.max_batch_rows:
             self._push(entry, job.deadline)
             return
         rest = entry if entry.waiting else _following(entry)
@@ -92,15 +95,16 @@ class Line:
 
     def _push(self, entry: Entry, due: float) -> None:
         self._number += 1
-        pool = entry.pool
-        if not pool.heap:
-            self._pools[pool] = None
-        heappush(pool.heap, (due, self._number, entry))
+        heap = self._heaps.get(entry.pool)
+        if heap is None:
+            heap = self._heaps[entry.pool] = []
+        heappush(heap, (due, self._number, entry))
 
     def _pop(self, pool: Pool) -> Entry:
-        entry = heappop(pool.heap)[2]
-        if not pool.heap:
-            del self._pools[pool]
+        heap = self._heaps[pool]
+        entry = heappop(heap)[2]
+        if not heap:
+            del self._heaps[pool]
         return entry
 
     def _count_out(self, entry: Entry, rows: int) -> None:

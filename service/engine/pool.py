@@ -1,26 +1,22 @@
 """The rows that may share a batch: of one runner and one shape."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from service.engine.cost import Cost
 from service.engine.runner import Runner
-
-if TYPE_CHECKING:
-    from service.engine.job import Entry
 
 SHORT = 0.001  # seconds that a batch on the event loop may take
 FEW = 4  # rows: where fewer fit into that time, batches are for threads
 
 
 class Pool:
-    """Who waits for one runner with one shape, and what that costs."""
+    """One runner with one shape, and what its batches cost."""
 
-    __slots__ = ("_max_batch_rows", "cost", "heap", "row_seconds", "runner", "shape", "short_rows")
+    __slots__ = ("_max_batch_rows", "cost", "row_seconds", "runner", "shape", "short_rows")
 
     def __init__(self, runner: Runner, shape: Any, max_batch_rows: int) -> None:
         self.runner = runner
         self.shape = shape
-        self.heap: list[tuple[float, int, Entry]] = []  # by deadline, then in the order of coming
         self.cost = Cost()
         self.row_seconds = 0.0  # of one row in a full batch
         self.short_rows = 0  # that may run on the event loop at once; 0: batches are for threads
