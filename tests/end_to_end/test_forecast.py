@@ -111,6 +111,7 @@ def test_models_are_listed_with_what_a_client_must_know(http: httpx.Client) -> N
                 "horizon": 6,
                 "context_length": 24,
                 "quantile_levels": LEVELS,
+                "provider": "cpu",
             }
         ],
         "refused": [],

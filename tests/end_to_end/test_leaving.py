@@ -63,7 +63,7 @@ def test_ctrl_c_ends_the_service_without_a_traceback() -> None:
 
 
 @pytest.mark.parametrize("count", ["1", "2"])
-def test_a_second_sigterm_changes_nothing(count: str) -> None:
+def test_a_second_sigterm_ends_the_service_without_an_error(count: str) -> None:
     with serving(ARTIFACTS, "--workers", count) as server:
         with patient(server) as http:
             assert http.get("/health/ready").status_code == 200
