@@ -28,7 +28,7 @@ from service.forecaster import Forecast, Forecaster
 
 __all__ = ["Packed", "PackedForecast", "forecast_packed"]
 
-CHUNK = 32  # series of one inquiry; to agree with and to place them takes a quarter of a millisecond
+CHUNK = 32  # series of one inquiry; agreeing and placing them takes a quarter of a millisecond
 _RETRIES = 5  # of a chunk that finds the queue full, once others have been answered
 
 
