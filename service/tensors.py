@@ -59,25 +59,7 @@ def tensor_rows(
     signature: ForecastSignature,
     check_rows: Callable[[int], None] = lambda _: None,
 ) -> list[TensorRows]:
-    """The newest `context_length` steps of each row by bucket, to the bit as `histories` has them.
-
-    Raises:
-        Malformed, Unservable: see `histories`.
-    """
-    newest, arrays = _agreed(tensors, signature, check_rows)
-    if len(arrays) == 2:
-        blocks = _blocks(newest, arrays[0], signature.context_length)
-    else:
-        blocks = place(_dressed(newest, arrays, signature), signature)
-    return [TensorRows(block) for block in blocks]
-
-
-def histories(
-    tensors: Tensors,
-    signature: ForecastSignature,
-    check_rows: Callable[[int], None] = lambda _: None,
-) -> list[History]:
-    """The newest `context_length` steps of each row, views of the tensors without their padding.
+    """The newest `context_length` steps of each row, without their padding, by bucket.
 
     Args:
         tensors: exactly `signature.inputs`; NaN = missing. The horizon's steps of a row follow
@@ -90,10 +72,11 @@ def histories(
         Unservable: a row that this model cannot answer; the message names the tensor and the row.
     """
     newest, arrays = _agreed(tensors, signature, check_rows)
-    if len(arrays) > 2:
-        return _dressed(newest, arrays, signature)
-    rows = zip(arrays[0], newest.lengths, newest.kept, strict=True)
-    return [History(row[n - kept : n]) for row, n, kept in rows]
+    if len(arrays) == 2:
+        blocks = _blocks(newest, arrays[0], signature.context_length)
+    else:
+        blocks = place(_dressed(newest, arrays, signature), signature)
+    return [TensorRows(block) for block in blocks]
 
 
 def _agreed(

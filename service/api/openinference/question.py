@@ -13,6 +13,7 @@ from msgspec import UNSET
 from numpy.typing import NDArray
 
 from service.api.openinference.body import Body, Elements, Input, Parameters, read_body
+from service.api.openinference.parameters import unsupported
 from service.api.openinference.values import Expected, expected_inputs, from_bytes, from_json
 from service.contract.metadata import QUANTILES, ForecastSignature
 from service.errors import Malformed
@@ -23,13 +24,6 @@ BINARY_SIZE = "binary_data_size"
 _SHOWN = 6  # sizes of a shape in one message
 _DIGITS = 12  # more than any body has bytes
 _LONGEST = 40  # characters of what a client sent, in one message
-_STATELESS = "requests are independent of each other here; send each history whole"
-_REFUSED = {  # parameters of a request, and what to do instead
-    "sequence_id": _STATELESS,
-    "sequence_start": _STATELESS,
-    "sequence_end": _STATELESS,
-    "priority": "the earliest deadline runs first; send 'timeout' instead",
-}
 _SHARED_MEMORY = "shared_memory_region"
 _DAY_US = 86_400_000_000
 
@@ -143,8 +137,7 @@ def _binary_size(name: str, parameters: Mapping[str, Any]) -> int | None:
 def _read_timeout(parameters: Mapping[str, Any]) -> float | None:
     """Seconds; every parameter of the request is looked at on the way."""
     for name, value in parameters.items():
-        if value and (name in _REFUSED or name.startswith("triton_")):
-            remedy = _REFUSED.get(name, "names that begin so are reserved; use another")
+        if value and (remedy := unsupported(name)):
             raise Malformed(f"parameter {_short(name)} is not supported: {remedy}", "parameters")
     timeout = parameters.get("timeout", 0)
     if type(timeout) is not int or timeout < 0:

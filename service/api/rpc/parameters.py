@@ -2,19 +2,13 @@
 
 from collections.abc import Mapping
 
+from service.api.openinference.parameters import unsupported
 from service.api.responses import short
 from service.api.rpc.proto.inference_pb2 import InferParameter
 from service.errors import Malformed
 
 Parameters = Mapping[str, InferParameter]
 
-_STATELESS = "requests are independent of each other here; send each history whole"
-_REFUSED = {  # parameters of a request, and what to do instead
-    "sequence_id": _STATELESS,
-    "sequence_start": _STATELESS,
-    "sequence_end": _STATELESS,
-    "priority": "the earliest deadline runs first; send 'timeout' instead",
-}
 _DAY_S = 86_400.0
 
 
@@ -28,8 +22,7 @@ def timeout_s(parameters: Parameters, remaining_s: float | None) -> float | None
     """
     longest = _DAY_S if remaining_s is None else min(remaining_s, _DAY_S)
     for name, given in parameters.items():
-        if _value(given) and (name in _REFUSED or name.startswith("triton_")):
-            remedy = _REFUSED.get(name, "names that begin so are reserved; use another")
+        if _value(given) and (remedy := unsupported(name)):
             raise Malformed(f"parameter {short(name)!r} is not supported: {remedy}", "parameters")
     microseconds = _value(parameters["timeout"]) if "timeout" in parameters else 0
     if type(microseconds) is not int or microseconds < 0:
