@@ -159,7 +159,7 @@ def _documented(handler: Handler) -> Callable[[], Awaitable[None]]:
     """What FastAPI is told instead of a handler, whose argument it could not fill; never called."""
 
     async def answered_by_the_front() -> None:
-        raise NotImplementedError
+        raise NotImplementedError  # `Front` finds these routes before FastAPI does
 
     answered_by_the_front.__name__ = handler.__name__
     answered_by_the_front.__doc__ = handler.__doc__

@@ -52,7 +52,7 @@ class Batch:
         runner = self.pool.runner
         try:
             answer = _answer(runner, self.memory)
-        except Exception:
+        except Exception:  # whose it is, the rows will tell when they run again
             if self.rows == 1:
                 raise
             self.failed = True
