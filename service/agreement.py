@@ -1,6 +1,6 @@
 """An inquiry against what the model can do: refused here with a sentence, or not at all."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -36,15 +36,21 @@ def agree(inquiry: Inquiry, signature: ForecastSignature) -> tuple[int, tuple[fl
 def _agree_names(many: Sequence[Series]) -> None:
     if len(many) == 1 or len({series.item_id for series in many}) == len(many):
         return
+    raise used_twice([series.item_id for series in many])
+
+
+def used_twice(item_ids: Iterable[str]) -> Unservable:
+    """What is said of item_ids of which one is there twice."""
     seen: dict[str, int] = {}
-    for at, series in enumerate(many):
-        first = seen.setdefault(series.item_id, at)
+    for at, item_id in enumerate(item_ids):
+        first = seen.setdefault(item_id, at)
         if first != at:
-            raise Unservable(
-                f"item_id {series.item_id!r} is used by series {first} and {at}; "
+            return Unservable(
+                f"item_id {item_id!r} is used by series {first} and {at}; "
                 "each series needs its own",
                 f"series[{at}].item_id",
             )
+    raise AssertionError("no item_id is there twice")
 
 
 def _agree_horizon(horizon: int | None, signature: ForecastSignature) -> int:

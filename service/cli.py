@@ -5,9 +5,7 @@ service need not import training to offer one command for everything.
 """
 
 import importlib.metadata
-import logging
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -89,9 +87,6 @@ def _run(asked: Settings) -> None:
             f"--models: folder {settings.models} does not exist; train a model first, "
             "for example: gatecast train airline"
         )
-    logging.basicConfig(
-        level=settings.log_level.upper(), stream=sys.stderr, format="%(levelname)s %(message)s"
-    )
     lanes = settings.lanes_per_worker()
     for name in Settings.model_fields:
         value = lanes if name == "lanes" else getattr(settings, name)

@@ -19,8 +19,8 @@ from starlette.types import Receive, Scope, Send
 from service import metrics
 from service.api.connection import hangup_of
 from service.api.exchange import CANCELLED, Exchange, House
-from service.api.responses import answer_error, answer_unexpected
-from service.errors import NotFound, ServiceError, WrongMethod
+from service.api.responses import answer_error, answer_unexpected, no_route, wrong_method
+from service.errors import ServiceError
 
 Handler = Callable[[Exchange], Awaitable[Response]]
 Errors = Callable[[ServiceError], Response]  # the dialect's own error body
@@ -109,11 +109,10 @@ class Front:
                 others.append(route)
         if others:
             allowed = [route.method for route in others]
-            message = f"{method} {path} is not served, {' and '.join(allowed)} is; see /docs"
-            return _refusal(others[0].errors, WrongMethod(message, allowed)), {}
+            return _refusal(others[0].errors, wrong_method(method, path, allowed)), {}
         for dialect in self._dialects:
             if path.startswith(f"{dialect.prefix}/"):
-                return _refusal(dialect.errors, NotFound(f"no route {path}; see /docs")), {}
+                return _refusal(dialect.errors, no_route(path)), {}
         return None
 
 
@@ -125,11 +124,8 @@ async def _answer(route: Route, exchange: Exchange) -> Response | None:
         return await route.handler(exchange)
     except ServiceError as error:
         return answer_error(error, route.errors)
-    except ClientDisconnect:
-        metrics.refuse(CANCELLED)
-        return None
     except (Exception, asyncio.CancelledError) as error:
-        if hangup.happened:
+        if hangup.happened or isinstance(error, ClientDisconnect):
             metrics.refuse(CANCELLED)
             return None
         return answer_unexpected(error, route.errors)

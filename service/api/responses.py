@@ -89,9 +89,7 @@ def error_response(error: ServiceError) -> Response:
 
 def answer_error(error: ServiceError, errors: Callable[[ServiceError], Response]) -> Response:
     """An error in the words of a dialect, counted, with the headers that HTTP gives it."""
-    metrics.refuse(error.error_type)
-    if isinstance(error, InferenceFailed) or type(error) is ServiceError:  # ours to mend
-        log.error("%s: %s", error.error_type, error.message)
+    observe_error(error)
     response = errors(error)
     if isinstance(error, Overloaded):
         response.raw_headers.append((b"retry-after", b"%d" % error.retry_after))
@@ -105,9 +103,20 @@ def answer_unexpected(error: BaseException, errors: Callable[[ServiceError], Res
     if isinstance(error, asyncio.CancelledError):
         message = "the service shut down before the answer; ask again"
         return answer_error(Unavailable(message), errors)
+    return answer_error(mistake(error), errors)
+
+
+def observe_error(error: ServiceError) -> None:
+    """Count an error that a client is told, and log it where it is ours to mend."""
+    metrics.refuse(error.error_type)
+    if isinstance(error, InferenceFailed):
+        log.error("%s: %s", error.error_type, error.message)
+
+
+def mistake(error: BaseException) -> ServiceError:
+    """Log what should not have happened; all that a client is told of it."""
     log.error("unexpected error", exc_info=error)
-    message = "an unexpected error; the log of the service names it"
-    return answer_error(ServiceError(message), errors)
+    return ServiceError("an unexpected error; the log of the service names it")
 
 
 def install_error_handlers(app: FastAPI) -> None:
@@ -122,11 +131,19 @@ def install_error_handlers(app: FastAPI) -> None:
         path = request.scope["path"]
         if error.status_code == 405:
             allowed = (error.headers or {}).get("allow", "GET").split(", ")
-            message = (
-                f"{request.method} {path} is not served, {' and '.join(allowed)} is; see /docs"
-            )
-            return answer_error(WrongMethod(message, allowed), error_response)
-        return answer_error(NotFound(f"no route {path}; see /docs"), error_response)
+            return answer_error(wrong_method(request.method, path, allowed), error_response)
+        return answer_error(no_route(path), error_response)
+
+
+def wrong_method(method: str, path: str, allowed: Sequence[str]) -> WrongMethod:
+    """What is said of a route that has other methods."""
+    message = f"{method} {path} is not served, {' and '.join(allowed)} is; see /docs"
+    return WrongMethod(message, allowed)
+
+
+def no_route(path: str) -> NotFound:
+    """What is said of a path that nobody serves."""
+    return NotFound(f"no route {path}; see /docs")
 
 
 def short(text: str) -> str:

@@ -15,6 +15,11 @@ class Timing(msgspec.Struct, frozen=True, gc=False):
     queue_s: float  # the longest wait of a row for its batch
     compute_s: float  # the longest run of a batch that held one
 
+    def longest(self, other: "Timing") -> "Timing":
+        """The longer of each, for a request that was answered in parts."""
+        queue_s = max(self.queue_s, other.queue_s)
+        return Timing(queue_s, max(self.compute_s, other.compute_s))
+
 
 NOWHERE = Timing(0.0, 0.0)
 

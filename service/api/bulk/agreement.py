@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from service.agreement import agree
+from service.agreement import agree, used_twice
 from service.api.bulk.aside import aside
 from service.api.bulk.panel import Floats, Packed
 from service.contract.frequency import Frequency, OffCalendar, OffGrid
@@ -71,15 +71,8 @@ async def _agree_item_ids(packed: Packed) -> None:
         seen.update(some)
         if first:
             await asyncio.sleep(0)
-    if len(seen) == len(packed):
-        return
-    places: dict[str, int] = {}
-    for at, item_id in enumerate(packed.item_ids):
-        first = places.setdefault(item_id, at)
-        if first != at:
-            message = f"item_id {item_id!r} is used by series {first} and {at}; "
-            field = f"series[{at}].item_id"
-            raise Unservable(f"{message}each series needs its own", field)
+    if len(seen) < len(packed):
+        raise used_twice(packed.item_ids)
 
 
 def _agree_values(packed: Packed, signature: ForecastSignature) -> None:

@@ -22,7 +22,7 @@ from service.api.bulk.aside import aside
 from service.api.bulk.panel import Packed
 from service.contract.grid import Moments
 from service.contract.timestamp import Zone
-from service.engine.job import Timing
+from service.engine.job import NOWHERE, Timing
 from service.errors import DeadlineExceeded, Overloaded
 from service.forecaster import Forecast, Forecaster
 
@@ -80,7 +80,7 @@ class _Call:
         self._quantiles = await _room(len(levels), count, agreed.horizon)
         self._median = await _room(count, agreed.horizon)
         self._shortened = np.empty(count, np.bool_)
-        self._timing = Timing(0.0, 0.0)
+        self._timing = NOWHERE
         await self._all_chunks()
         return PackedForecast(
             model=self.model.name,
@@ -120,9 +120,7 @@ class _Call:
             self._quantiles[:, first:last] = answer.quantiles.swapaxes(0, 1)
             self._median[first:last] = answer.median
             self._shortened[first:last] = answer.shortened
-            queue_s = max(self._timing.queue_s, answer.timing.queue_s)
-            compute_s = max(self._timing.compute_s, answer.timing.compute_s)
-            self._timing = Timing(queue_s, compute_s)
+            self._timing = self._timing.longest(answer.timing)
 
     async def _ask(self, first: int, last: int) -> Forecast:
         """The answer about one chunk, in the time that remains."""

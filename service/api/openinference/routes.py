@@ -1,9 +1,5 @@
-"""The routes of Open Inference Protocol v2 over REST: below /v2, errors as {"error": "..."}.
+"""The routes of Open Inference Protocol v2 over REST: below /v2, errors as {"error": "..."}."""
 
-Models change at a restart only, so loading and unloading are refused in words that say so.
-"""
-
-import re
 from typing import Any
 
 import msgspec
@@ -13,17 +9,16 @@ from service.api.dialect import Dialect
 from service.api.exchange import Exchange
 from service.api.openinference import describe
 from service.api.openinference.answer import write_answer
+from service.api.openinference.lifecycle import read_version, refuse_load, refuse_unload
 from service.api.openinference.question import HEADER, read_question
 from service.api.responses import Reply, answer_headers, json_response, short
-from service.errors import Malformed, NotFound, ServiceError, Unavailable, Unservable
+from service.errors import Malformed, ServiceError, Unavailable
 from service.inquiry import TensorInquiry
 from service.repository import LiveModel
 from service.statistics import statistics
 
-_VERSION = re.compile(r"[1-9][0-9]{0,8}")
 _MODEL = "/v2/models/{name}"
 _MODEL_VERSION = "/v2/models/{name}/versions/{version}"
-_RESTART = "put it into the folder of models and restart the service"
 
 _EXAMPLE: dict[str, Any] = {
     "inputs": [
@@ -141,24 +136,14 @@ async def index(exchange: Exchange) -> Response:
 async def load(exchange: Exchange) -> Response:
     """Refused: models are read at the start."""
     await exchange.content()
-    name, repository = exchange.parameters["name"], exchange.forecaster.repository
-    if name in repository.refused:
-        why = repository.refused[name]
-        raise Unservable(f"model {name!r} was refused: {why}; repair it and restart the service")
-    if name in repository.live:
-        raise Unservable(f"model {name!r} is served already; for another version, {_RESTART}")
-    raise NotFound(f"model {name!r} was not found when the service started; {_RESTART}")
+    refuse_load(exchange.forecaster.repository, exchange.parameters["name"])
 
 
 @openinference.post("/v2/repository/models/{name}/unload")
 async def unload(exchange: Exchange) -> Response:
     """Refused: models are read at the start."""
     await exchange.content()
-    name = _live(exchange).metadata.name
-    raise Unservable(
-        f"model {name!r} stays until the service ends; take it out of the folder of models and "
-        "restart the service"
-    )
+    refuse_unload(exchange.forecaster.repository, exchange.parameters["name"])
 
 
 class _Index(msgspec.Struct):
@@ -183,11 +168,7 @@ def _live(exchange: Exchange) -> LiveModel:
 
 def _version(exchange: Exchange) -> int | None:
     text = exchange.parameters.get("version")
-    if text is None:
-        return None
-    if _VERSION.fullmatch(text) is None:
-        raise NotFound(f"version {text!r} is not served; versions are numbers: 1, 2, ...")
-    return int(text)
+    return None if text is None else read_version(text)
 
 
 def _not_draining(exchange: Exchange) -> None:

@@ -5,7 +5,6 @@ message and where a handler raises. So messages are read here, and nothing but a
 """
 
 import asyncio
-import logging
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
@@ -15,10 +14,9 @@ from google.protobuf.message import DecodeError, Message
 
 from service import metrics
 from service.api.exchange import CANCELLED
+from service.api.responses import mistake, observe_error
 from service.api.rpc.errors import Status, status_of
-from service.errors import InferenceFailed, Malformed, ServiceError
-
-log = logging.getLogger("gatecast")
+from service.errors import Malformed, ServiceError
 
 Context = grpc.aio.ServicerContext[bytes, bytes]
 Request = TypeVar("Request", bound=Message)
@@ -76,13 +74,9 @@ async def counted(method: str, work: Awaitable[Result]) -> Result | Status:
 
 def told(error: Exception) -> Status:
     """An error counted, logged where it is ours, and as a status."""
-    if not isinstance(error, ServiceError):
-        log.error("unexpected error", exc_info=error)
-        error = ServiceError("an unexpected error; the log of the service names it")
-    elif isinstance(error, InferenceFailed):
-        log.error("%s: %s", error.error_type, error.message)
-    metrics.refuse(error.error_type)
-    return status_of(error)
+    known = error if isinstance(error, ServiceError) else mistake(error)
+    observe_error(known)
+    return status_of(known)
 
 
 def parse(kind: type[Request], body: object) -> Request:

@@ -3,6 +3,7 @@
 import time
 from typing import NoReturn
 
+from service.api.openinference.lifecycle import refuse_load, refuse_unload
 from service.api.responses import answer_headers
 from service.api.rpc import describe
 from service.api.rpc.call import Context
@@ -31,10 +32,8 @@ from service.api.rpc.proto.inference_pb2 import (
     ServerReadyRequest,
     ServerReadyResponse,
 )
-from service.errors import NotFound, Unavailable, Unservable
+from service.errors import Unavailable
 from service.forecaster import Forecaster, TensorForecast
-
-_RESTART = "put it into the folder of models and restart the service"
 
 
 class Inference:
@@ -94,22 +93,11 @@ class Inference:
 
     async def load(self, request: RepositoryModelLoadRequest, _: Context) -> NoReturn:
         """Refused: models are read at the start."""
-        name, refused = request.model_name, self.repository.refused
-        if name in refused:
-            raise Unservable(
-                f"model {name!r} was refused: {refused[name]}; repair it and restart the service"
-            )
-        if name in self.repository.live:
-            raise Unservable(f"model {name!r} is served already; for another version, {_RESTART}")
-        raise NotFound(f"model {name!r} was not found when the service started; {_RESTART}")
+        refuse_load(self.repository, request.model_name)
 
     async def unload(self, request: RepositoryModelUnloadRequest, _: Context) -> NoReturn:
         """Refused: models are read at the start."""
-        name = self.repository.get(request.model_name).metadata.name
-        raise Unservable(
-            f"model {name!r} stays until the service ends; take it out of the folder of models and "
-            "restart the service"
-        )
+        refuse_unload(self.repository, request.model_name)
 
     async def model_infer(self, request: ModelInferRequest, context: Context) -> ModelInferResponse:
         """`infer` once, for who comes before the service closes; the trailers say where time went.

@@ -1,11 +1,9 @@
 """Which model a message means."""
 
-import re
-
-from service.errors import NotFound
+from service.api.openinference.lifecycle import read_version
 from service.repository import LiveModel, Repository
 
-_VERSION = re.compile(r"[1-9][0-9]{0,8}")
+_LONGEST = 40  # characters of a version in a message
 
 
 def find(repository: Repository, name: str, version: str) -> LiveModel:
@@ -14,9 +12,7 @@ def find(repository: Repository, name: str, version: str) -> LiveModel:
     Raises:
         NotFound: there is none.
     """
-    if version and _VERSION.fullmatch(version) is None:
-        raise NotFound(f"version {version[:40]!r} is not served; versions are numbers: 1, 2, ...")
-    return repository.get(name, int(version) if version else None)
+    return repository.get(name, read_version(version[:_LONGEST]) if version else None)
 
 
 def is_ready(repository: Repository, name: str, version: str) -> bool:

@@ -19,7 +19,7 @@ from service.api.native import read_model
 from service.api.responses import Reply, answer_headers, json_response, short, to_json
 from service.api.timeseries.inputs import InputBody, read_inputs
 from service.contract.timestamp import format_timestamps
-from service.engine.job import Timing
+from service.engine.job import NOWHERE
 from service.errors import ServiceError
 from service.forecaster import Forecast, Forecaster
 from service.inquiry import Inquiry
@@ -89,12 +89,11 @@ async def forecast(exchange: Exchange) -> Response:
         name, version, series, asked.options.horizon, levels or (0.5,), exchange.timeout_s
     )
     outputs: list[bytes] = []
-    timing = Timing(0.0, 0.0)
+    timing = NOWHERE
     async for first, answer in _ask(forecaster, inquiry):
         some = inputs[first : first + CHUNK]
         outputs += [_output(one, answer, at, levels) for at, one in enumerate(some)]
-        queue_s = max(timing.queue_s, answer.timing.queue_s)
-        timing = Timing(queue_s, max(timing.compute_s, answer.timing.compute_s))
+        timing = timing.longest(answer.timing)
     values = sum(len(one.target) for one in series)
     content = _write(asked, outputs, values)
     return Reply(
