@@ -49,20 +49,25 @@ class GRULayer(nn.Module):
         self.convention = convention
         self.weights = nn.GRU(inputs, hidden, batch_first=True)
 
-    def forward(self, x: Tensor, steps: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, x: Tensor, steps: Tensor, initial: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Run every row to its own end.
 
         Args:
             x: [B, S, I], right-padded; what stands in the padding has no effect on `final`.
             steps: [B] int64, the number of valid steps of each row, 1..S.
+            initial: [B, N], the state before the first step; zeros if not given.
 
         Returns:
             states [B, S, N], meaningful up to each row's last valid step, and final [B, N].
         """
         if torch.onnx.is_in_onnx_export():
-            return self._symbolic(x, steps)
+            return self._symbolic(x, steps, initial)
         if self.convention is Convention.RESET_BEFORE:
-            states = self._written_out(x)
+            states = self._written_out(x, initial)
+        elif initial is not None:  # `recurrence` begins at zero; cuDNN takes no strided state
+            states, _ = self.weights(x, initial.unsqueeze(0).contiguous())
         elif torch.is_grad_enabled() and x.is_cpu:
             return recurrence(x, steps, *self.weights.parameters())
         else:
@@ -70,17 +75,17 @@ class GRULayer(nn.Module):
         last = (steps - 1).view(-1, 1, 1).expand(-1, 1, states.shape[-1])
         return states, states.gather(1, last).squeeze(1)
 
-    def _written_out(self, x: Tensor) -> Tensor:
+    def _written_out(self, x: Tensor, initial: Tensor | None = None) -> Tensor:
         """The recurrence step by step, in the form a student can read."""
         w_ih, w_hh, b_ih, b_hh = self.weights.parameters()
-        state = x.new_zeros(x.shape[0], self.weights.hidden_size)  # [B, N]
+        state = x.new_zeros(x.shape[0], self.weights.hidden_size) if initial is None else initial
         states = []
         for step in x.unbind(1):
             state = gru_step(step, state, w_ih, w_hh, b_ih, b_hh, self.convention)
             states.append(state)
         return torch.stack(states, 1)  # [B, S, N]
 
-    def _symbolic(self, x: Tensor, steps: Tensor) -> tuple[Tensor, Tensor]:
+    def _symbolic(self, x: Tensor, steps: Tensor, initial: Tensor | None) -> tuple[Tensor, Tensor]:
         """Exactly one ONNX GRU node, with the attributes and the lengths that we choose.
 
         The exporter's own translation never emits `sequence_lens`, and its time axis is frozen from
@@ -97,6 +102,7 @@ class GRULayer(nn.Module):
                 x.transpose(0, 1),
                 *(weight.unsqueeze(0) for weight in onnx_weights),  # one direction
                 steps.to(torch.int32),
+                *([] if initial is None else [initial.unsqueeze(0)]),
             ),
             attrs={
                 "hidden_size": hidden,
@@ -136,6 +142,7 @@ def reference_gru(
     steps: NDArray[np.int64],
     weights: list[NDArray[np.float64]],
     convention: Convention,
+    initial: NDArray[np.float64] | None = None,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The recurrence in float64 numpy, row by row and gate by gate: the judge of every other form.
 
@@ -144,6 +151,7 @@ def reference_gru(
         steps: [B], valid steps of each row.
         weights: w_ih [3N, I], w_hh [3N, N], b_ih [3N], b_hh [3N] in PyTorch's order r, z, n.
         convention: where the reset gate acts.
+        initial: [B, N], the state before the first step; zeros if not given.
 
     Returns:
         states [B, S, N], zero in the padding as ONNX has it, and final [B, N].
@@ -154,7 +162,7 @@ def reference_gru(
     states = np.zeros((*x.shape[:2], hidden))
     final = np.zeros((x.shape[0], hidden))
     for row in range(x.shape[0]):
-        h = np.zeros(hidden)
+        h = np.zeros(hidden) if initial is None else initial[row]
         for t in range(steps[row]):
             seen = {name: w_ih[at] @ x[row, t] + b_ih[at] for name, at in gate.items()}
             r, z = (
