@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 from service.contract import artifact
+from service.contract.forecast import ForecastMetadata
 from training.config import FitConfig, NetworkConfig
 from training.origins import Origins
 from training.recipes import RECIPES
@@ -31,6 +32,7 @@ def main() -> None:
             fit = FitConfig(seed=seed)
             folder = train(panel, network, fit, "airline", Path(models), say=lambda _: None)
             metadata = artifact.read(folder).metadata
+            assert isinstance(metadata, ForecastMetadata)
         seconds = time.perf_counter() - started
         scores, best = metadata.evaluation.scores, metadata.evaluation.best_baseline
         mase = scores["GRU"].mase or float("nan")

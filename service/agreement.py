@@ -4,8 +4,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from service.contract.forecast import ForecastSignature
 from service.contract.frequency import Frequency, InvalidFrequency
-from service.contract.metadata import ForecastSignature
 from service.contract.placement import LARGEST_VALUE
 from service.covariates import agree_covariates
 from service.errors import Unservable

@@ -114,10 +114,12 @@ def models(models: Path) -> None:
         except artifact.InvalidArtifact as error:
             click.echo(f"{name}@{versions[-1]}  damaged: {error}")
             continue
-        signature, gru = metadata.signature, metadata.evaluation.scores["GRU"]
+        said = ", ".join(f"{key} {value}" for key, value in metadata.signature.summary().items())
+        judged = metadata.evaluation
+        verdict = "beats" if judged.beats_baselines else "does not beat"
         click.echo(
-            f"{name}@{versions[-1]}  freq {signature.freq}, horizon {signature.horizon}, context "
-            f"{signature.context_length}, MASE {gru.mase}, versions {versions}"
+            f"{name}@{versions[-1]}  {metadata.task}: {said}; {verdict} {judged.best_baseline}; "
+            f"versions {versions}"
         )
 
 

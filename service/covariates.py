@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from service.contract.forecast import ForecastSignature
 from service.contract.grid import Moments
-from service.contract.metadata import ForecastSignature
 from service.contract.placement import LARGEST_VALUE, History
 from service.errors import Unservable
 from service.inquiry import Numbers, Series

@@ -17,9 +17,11 @@ from numpy.typing import NDArray
 
 from service import metrics
 from service.agreement import agree
+from service.contract.buckets import bucket
+from service.contract.forecast import ForecastMetadata, ForecastSignature
 from service.contract.grid import Moments
-from service.contract.metadata import ForecastSignature
-from service.contract.placement import History, Inputs, bucket, write
+from service.contract.metadata import Inputs
+from service.contract.placement import History, write
 from service.contract.timestamp import Zone, format_timestamps
 from service.covariates import history
 from service.engine.batcher import Batcher
@@ -27,11 +29,12 @@ from service.engine.job import NOWHERE, Timing
 from service.engine.runner import Rows
 from service.errors import ServiceError, TooLarge
 from service.inquiry import Inquiry, Series, TensorInquiry
-from service.repository import LiveModel, Repository
-from service.tensors import tensor_rows
+from service.repository import AnyModel, Repository
+from service.tensors.rows import tensor_rows
 from service.timelines import timelines
 
 Quantiles = NDArray[np.float32]
+Answer = NDArray[np.float32]
 
 
 class Forecast(msgspec.Struct, frozen=True, gc=False):
@@ -54,12 +57,12 @@ class Forecast(msgspec.Struct, frozen=True, gc=False):
         return tuple(map(format_timestamps, self.moments, self.zones))
 
 
-class TensorForecast(msgspec.Struct, frozen=True, gc=False):
-    """The answer to an inquiry in tensors."""
+class TensorAnswer(msgspec.Struct, frozen=True, gc=False):
+    """The answer to an inquiry in tensors, of a model of any task."""
 
     model: str
     version: int
-    quantiles: Quantiles  # [B, H, Q] as the graph gives them
+    outputs: dict[str, Answer]  # by name, as the graph gives them
     timing: Timing
 
 
@@ -81,7 +84,7 @@ class Forecaster:
             Overloaded, DeadlineExceeded, Unavailable, InferenceFailed: from the batcher and the
                 runtime.
         """
-        model = self.repository.get(inquiry.model, inquiry.version)
+        model = self.repository.get_for(ForecastMetadata, inquiry.model, inquiry.version)
         signature, many = model.metadata.signature, inquiry.series
         horizon, levels = agree(inquiry, signature)
         self.check_rows(len(many))
@@ -104,7 +107,7 @@ class Forecaster:
             timing=timing,
         )
 
-    async def infer(self, inquiry: TensorInquiry) -> TensorForecast:
+    async def infer(self, inquiry: TensorInquiry) -> TensorAnswer:
         """Answer an inquiry in tensors.
 
         Raises:
@@ -113,9 +116,14 @@ class Forecaster:
                 InferenceFailed: as `forecast`.
         """
         model = self.repository.get(inquiry.model, inquiry.version)
-        parts = tensor_rows(inquiry.tensors, model.metadata.signature, self.check_rows)
+        metadata, signature = model.metadata, model.metadata.signature
+        parts = tensor_rows(inquiry.tensors, signature, lambda rows: self.check_rows(rows, "rows"))
         answer, timing = await self._run(model, parts, inquiry.timeout_s)
-        return TensorForecast(model.metadata.name, model.metadata.version, answer, timing)
+        if len(metadata.outputs) == 1:  # nearly every model
+            outputs = {metadata.outputs[0].name: answer}
+        else:
+            outputs = signature.split(answer)
+        return TensorAnswer(metadata.name, metadata.version, outputs, timing)
 
     def check_room(self, timeout_s: float | None) -> None:
         """Refuse before a body is parsed what would wait too long.
@@ -125,20 +133,21 @@ class Forecaster:
         """
         self.batcher.check_room(timeout_s)
 
-    def check_rows(self, rows: int) -> None:
+    def check_rows(self, rows: int, field: str = "series") -> None:
         """Refuse what could never wait in the queue.
 
+        Args:
+            field: where the request has them.
+
         Raises:
-            TooLarge: more series than `max_queue_rows`.
+            TooLarge: more than `max_queue_rows`.
         """
         limit = self.batcher.max_queue_rows
         if rows > limit:
-            raise TooLarge(
-                f"{rows} series in one request, the limit is {limit}; split it", "series"
-            )
+            raise TooLarge(f"{rows} {field} in one request, the limit is {limit}; split it", field)
 
     async def _run(
-        self, model: LiveModel, parts: "Sequence[PlacedRows]", timeout_s: float | None
+        self, model: AnyModel, parts: "Sequence[PlacedRows]", timeout_s: float | None
     ) -> tuple[Quantiles, Timing]:
         """[B, H, Q] in the order of the rows."""
         began = time.perf_counter()

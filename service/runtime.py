@@ -6,15 +6,13 @@ machine and provider, and one run of every bucket so that the first caller does 
 """
 
 import time
-from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from service.contract.artifact import Artifact, InvalidArtifact
-from service.contract.metadata import QUANTILES
-from service.contract.placement import Array, Inputs, bucket, place
+from service.contract.artifact import Artifact, Golden, InvalidArtifact
+from service.contract.metadata import Array, Inputs
 from service.contract.tolerance import TOLERANCES
 from service.errors import InferenceFailed
 from service.providers import Provider, ProviderUnavailable, Session, open_session
@@ -39,14 +37,19 @@ class Runtime:
         self.metadata = artifact.metadata
         self.name, self.version = artifact.metadata.name, artifact.metadata.version
         self.provider = provider
-        self._inputs = artifact.metadata.signature.inputs
+        signature = artifact.metadata.signature
+        self.padded_share = signature.padded_share
+        self._check, self._join = signature.check, signature.join
+        self._extent = signature.extent
+        self._inputs = signature.inputs
+        self._outputs = [spec.name for spec in signature.outputs]
         self._names = [spec.name for spec in self._inputs]
         self._dtypes = [np.dtype(spec.dtype) for spec in self._inputs]
         self._shapes = lru_cache(maxsize=4096)(self._shapes_for)  # batches and buckets are few
         self._session = _open(artifact, provider)
         self._check_signature()
         try:
-            self._replay_golden(artifact)
+            self._replay_golden(artifact.golden)
             self.measured = self._warm_up()  # padded steps, rows, seconds of a run
         except InferenceFailed as error:
             raise InvalidArtifact(f"{self._label}: {error}") from error
@@ -56,41 +59,37 @@ class Runtime:
         shapes = self._shapes(rows, padded)
         return tuple(map(np.empty, shapes, self._dtypes))
 
-    def padded_share(self, memory: Inputs) -> float:
-        """How many of its steps are padding."""
-        context, lengths = memory[:2]
-        steps: int = sum(lengths.tolist())
-        return 1.0 - steps / context.size
-
     def run(self, *inputs: Array) -> NDArray[np.float32]:
-        """The tensors of the signature, in its order -> quantiles [B, H, Q] in data units.
+        """The tensors of the signature, in its order -> its outputs, joined: [B, ...].
 
         Raises:
-            InferenceFailed: the runtime failed, or the forecast is not finite.
+            InferenceFailed: the runtime failed, or an answer is not finite.
         """
         self._check_inputs(inputs)
         named = dict(zip(self._names, inputs, strict=True))
         try:
-            (quantiles,) = self._session.run([QUANTILES], named)
+            outputs = self._session.run(self._outputs, named)
         except Exception as error:  # onnxruntime raises a dozen unrelated classes
             raise InferenceFailed(f"onnxruntime: {type(error).__name__}: {error}") from error
-        if not np.isfinite(quantiles).all():
+        answer = self._join(outputs)
+        if not np.isfinite(answer).all():
             raise InferenceFailed("the model answered with a number that is not finite")
-        return np.asarray(quantiles, np.float32)
+        return np.asarray(answer, np.float32)
 
-    def _check_inputs(self, inputs: Sequence[Array]) -> None:
+    def _check_inputs(self, inputs: Inputs) -> None:
         """ONNX Runtime's GRU ends the process on an empty batch or zero steps: stop them here."""
         shapes = [array.shape for array in inputs]
-        batch, time = shapes[0] if shapes and len(shapes[0]) == 2 else (0, 0)
-        if not batch or not time or shapes != self._shapes(batch, time):
+        batch, steps = self._extent(shapes[0]) if shapes else (0, 0)
+        if not batch or not steps or shapes != self._shapes(batch, steps):
             wanted = ", ".join(map(str, self._inputs))
             raise InferenceFailed(f"inputs of the shapes {shapes} do not agree with {wanted}")
-        lengths = inputs[1].tolist()  # of a few rows, faster than two reductions
-        if min(lengths) < 1 or max(lengths) > time:
-            raise InferenceFailed(f"lengths must lie in 1..{time}")
+        try:
+            self._check(inputs)
+        except ValueError as error:
+            raise InferenceFailed(str(error)) from error
 
-    def _shapes_for(self, batch: int, time: int) -> list[tuple[int, ...]]:
-        sizes = self.metadata.signature.sizes(batch, time)
+    def _shapes_for(self, batch: int, steps: int) -> list[tuple[int, ...]]:
+        sizes = self.metadata.signature.sizes(batch, steps)
         return [spec.fixed(sizes) for spec in self._inputs]
 
     def _check_signature(self) -> None:
@@ -103,30 +102,26 @@ class Runtime:
             if got != said:
                 raise InvalidArtifact(f"{self._label}: {kind} are {got}, metadata says {said}")
 
-    def _replay_golden(self, artifact: Artifact) -> None:
-        golden, signature = artifact.golden, self.metadata.signature
+    def _replay_golden(self, golden: Golden) -> None:
+        signature = self.metadata.signature
+        expected = signature.join([golden.outputs[name] for name in self._outputs])
         tolerance = TOLERANCES[self.provider]
-        for block in place(golden.histories(signature), signature):
-            got = self.run(*block.inputs)
-            expected, scale = golden.quantiles[block.rows], golden.scale[block.rows]
-            difference = tolerance.compare(expected, got, scale)
+        for block in signature.blocks(golden.given(signature)):
+            got, scale = self.run(*block.inputs), golden.scale[block.rows]
+            difference = tolerance.compare(expected[block.rows], got, scale)
             if not difference.acceptable:
                 raise InvalidArtifact(
                     f"{self._label}: on {self.provider} the answers differ from the golden ones by "
-                    f"{difference.worst:.2g} of a series' scale, {difference.share:.1f} times what "
+                    f"{difference.worst:.2g} of a row's scale, {difference.share:.1f} times what "
                     "is allowed"
                 )
 
     def _warm_up(self) -> list[tuple[int, int, float]]:
-        """Run every bucket alone and in a batch; the first run of each is not measured."""
-        length = self.metadata.signature.context_length
+        """Run every padding alone and in a batch; the first run of each is not measured."""
         measured = []
-        for padded in sorted({bucket(n, length) for n in range(1, length + 1)}):
+        for padded in self.metadata.signature.paddings:
             for rows in _MEASURED:
-                inputs = self.allocate(padded, rows)
-                for array in inputs:
-                    array.fill(0)
-                inputs[1].fill(padded)
+                inputs = self.metadata.signature.blank(rows, padded)
                 self.run(*inputs)
                 measured.append((padded, rows, self._shortest_run(inputs)))
         return measured

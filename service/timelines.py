@@ -5,9 +5,9 @@ from functools import lru_cache
 
 import numpy as np
 
+from service.contract.forecast import ForecastSignature
 from service.contract.frequency import Frequency, OffCalendar, OffGrid
 from service.contract.grid import Moments
-from service.contract.metadata import ForecastSignature
 from service.errors import Unservable
 from service.inquiry import Series
 

@@ -166,8 +166,9 @@ def forecast(model: str, table: Path, output: Path, models: Path) -> None:
     last rows of every item, as many as its horizon, are those to forecast: with an empty target.
     """
     from service.contract.artifact import InvalidArtifact
+    from service.contract.forecast import ForecastMetadata
     from service.errors import ServiceError
-    from service.repository import open_version
+    from service.repository import narrow, open_version
     from training import data
     from training.forecast import forecast as run
     from training.output import Output
@@ -175,7 +176,7 @@ def forecast(model: str, table: Path, output: Path, models: Path) -> None:
 
     name, version = _find_version(models, model)
     try:
-        live = open_version(models, name, version, "cpu")
+        live = narrow(open_version(models, name, version, "cpu"), ForecastMetadata)
         with Output(output) as file:
             panel = data.load_for(table, live.metadata.signature)
             _remark(panel)

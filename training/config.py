@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from statistics import median
 from typing import Self
 
+from service.contract.forecast import Covariates, ForecastSignature
 from service.contract.frequency import Frequency
-from service.contract.metadata import Covariates, ForecastSignature
 from training.data import Panel
 from training.gru import Convention
 from training.layers.calendar import DAY, Cycle

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from service.contract.forecast import Covariates, ForecastSignature
 from service.contract.frequency import Frequency
-from service.contract.metadata import Covariates, ForecastSignature
 from training.tables import daylight, features, frequency, future
 from training.tables import source as sources
 from training.tables.rows import Rows

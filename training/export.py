@@ -24,14 +24,8 @@ import torch
 from torch import Tensor, nn
 
 from service.contract import layout
-from service.contract.metadata import (
-    LENGTHS,
-    QUANTILES,
-    ForecastSignature,
-    ModelFile,
-    TensorSpec,
-)
-from training.network import GRUForecaster
+from service.contract.metadata import ModelFile, Signature, TensorSpec
+from training.gru import Convention
 
 OPSET = 20  # GRU at version 14, the newest that ONNX Runtime's CUDA provider registers
 IR_VERSION = 10
@@ -42,16 +36,22 @@ class ExportFailed(RuntimeError):
     """The exported graph is not the one that was asked for."""
 
 
-def write_model(network: GRUForecaster, signature: ForecastSignature, path: Path) -> ModelFile:
+def write_model(
+    network: nn.Module, signature: Signature, layers: Sequence[Convention], path: Path
+) -> ModelFile:
     """Export the network to one ONNX file whose tensors are those of the signature.
+
+    Args:
+        layers: the convention of every GRU node that the graph must have, in this order.
 
     Raises:
         ExportFailed: a loop instead of a GRU node, the wrong convention, a frozen axis, or other
             tensors than the signature says.
     """
-    model = trace(network.eval(), _examples(signature), [QUANTILES])
+    outputs = [spec.name for spec in signature.outputs]
+    model = trace(network.eval(), _examples(signature), outputs)
     _strip(model)
-    _check_nodes(model, network)
+    _check_nodes(model, layers)
     _check_tensors(model, signature)
     data = model.SerializeToString(deterministic=True)
     path.write_bytes(data)
@@ -125,16 +125,13 @@ def _is_variadic(module: nn.Module) -> bool:
     return any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters)
 
 
-def _examples(signature: ForecastSignature) -> dict[str, tuple[Tensor, tuple[str, ...]]]:
-    """Two rows, one of a single step, and the free axes of each tensor."""
-    steps = signature.context_length + 1
-    sizes = signature.sizes(2, steps)
+def _examples(signature: Signature) -> dict[str, tuple[Tensor, tuple[str, ...]]]:
+    """Two rows of any length that is not also the size of another axis, and the free axes."""
+    inputs = signature.blank(2, signature.paddings[-1] + 1)
     examples = {}
-    for spec in signature.inputs:
-        dtype = torch.float32 if spec.dtype == "float32" else torch.int64
+    for spec, array in zip(signature.inputs, inputs, strict=True):
         axes = tuple(axis for axis in spec.shape if isinstance(axis, str))
-        examples[spec.name] = torch.zeros(spec.fixed(sizes), dtype=dtype), axes
-    examples[LENGTHS][0].copy_(torch.tensor([1, steps]))
+        examples[spec.name] = torch.from_numpy(array), axes
     return examples
 
 
@@ -144,7 +141,7 @@ def _strip(model: onnx.ModelProto) -> None:
     model.ir_version = IR_VERSION
     del model.metadata_props[:]
     graph = model.graph
-    graph.name, graph.doc_string = "forecaster", ""
+    graph.name, graph.doc_string = "gatecast", ""
     del graph.metadata_props[:]
     parts: list[Any] = [*graph.node, *graph.input, *graph.output]
     for part in (*parts, *graph.value_info, *graph.initializer):
@@ -153,24 +150,24 @@ def _strip(model: onnx.ModelProto) -> None:
     del graph.value_info[:]  # inferred again by whoever needs it
 
 
-def _check_nodes(model: onnx.ModelProto, network: GRUForecaster) -> None:
+def _check_nodes(model: onnx.ModelProto, layers: Sequence[Convention]) -> None:
     onnx.checker.check_model(model, full_check=True)
     kinds = [node.op_type for node in model.graph.node]
     if slow := _SLOW & set(kinds):
         raise ExportFailed(f"the graph holds {sorted(slow)}; it must be free of control flow")
     recurrent = [node for node in model.graph.node if node.op_type == "GRU"]
-    if len(recurrent) != network.config.layers:
-        raise ExportFailed(f"{len(recurrent)} GRU nodes for {network.config.layers} layers")
+    if len(recurrent) != len(layers):
+        raise ExportFailed(f"{len(recurrent)} GRU nodes for {len(layers)} layers")
     weights = {tensor.name for tensor in model.graph.initializer}
-    for node in recurrent:
+    for node, convention in zip(recurrent, layers, strict=True):
         attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
-        if attributes["linear_before_reset"] != network.config.convention.linear_before_reset:
+        if attributes["linear_before_reset"] != convention.linear_before_reset:
             raise ExportFailed("a GRU node has the other convention of the reset gate")
         if not set(node.input[1:4]) <= weights:
             raise ExportFailed("a GRU node computes its weights at every run")
 
 
-def _check_tensors(model: onnx.ModelProto, signature: ForecastSignature) -> None:
+def _check_tensors(model: onnx.ModelProto, signature: Signature) -> None:
     for kind, found, expected in (
         ("inputs", model.graph.input, signature.inputs),
         ("outputs", model.graph.output, signature.outputs),

@@ -15,9 +15,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from service.contract.forecast import ForecastMetadata, ForecastSignature
 from service.contract.frequency import OffCalendar
-from service.contract.metadata import ForecastSignature
-from service.contract.placement import LARGEST_VALUE, Block, place
+from service.contract.metadata import Block
+from service.contract.placement import LARGEST_VALUE, place
 from service.cores import available_cores
 from service.repository import LiveModel
 from training.data import InvalidTable, Panel, Series
@@ -30,7 +31,7 @@ MAX_BATCH_ROWS = 32  # as the service has it by default
 _Answer = Future[NDArray[np.float32]]
 
 
-def forecast(model: LiveModel, panel: Panel) -> Iterator[pl.DataFrame]:
+def forecast(model: LiveModel[ForecastMetadata], panel: Panel) -> Iterator[pl.DataFrame]:
     """Forecast every series of the panel from its end.
 
     Yields:
@@ -121,7 +122,9 @@ def _unanswerable(series: Series, largest: float, signature: ForecastSignature) 
     )
 
 
-def _submit(lanes: ThreadPoolExecutor, model: LiveModel, block: Block) -> list[_Answer]:
+def _submit(
+    lanes: ThreadPoolExecutor, model: LiveModel[ForecastMetadata], block: Block
+) -> list[_Answer]:
     starts = range(0, len(block.rows), MAX_BATCH_ROWS)
     return [
         lanes.submit(

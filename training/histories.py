@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from service.contract.metadata import ForecastSignature
+from service.contract.forecast import ForecastSignature
 from service.contract.placement import History
 from training.data import Panel, Series
 

@@ -17,15 +17,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from service.contract.metadata import (
-    CATEGORIES,
-    CONTEXT,
-    KNOWN,
-    LENGTHS,
-    PAST,
-    STATIC,
-    TIMESTAMPS,
-)
+from service.contract.forecast import CATEGORIES, CONTEXT, KNOWN, LENGTHS, PAST, STATIC, TIMESTAMPS
 from training.config import NetworkConfig
 from training.gru import GRULayer
 from training.layers import base

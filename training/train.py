@@ -15,18 +15,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from service.contract import artifact
-from service.contract.artifact import Artifact
-from service.contract.metadata import (
-    Evaluation,
-    Metadata,
-    ModelFile,
-    Scores,
-    Training,
-)
+from service.contract.forecast import Evaluation, ForecastMetadata, ForecastTraining, Scores
+from service.contract.metadata import ModelFile
 from service.contract.placement import place
-from service.runtime import Runtime
-from training import export, parity, report, windows
+from training import cases, report, windows
 from training.config import FitConfig, NetworkConfig
 from training.data import Panel
 from training.evaluate import Backtest, backtest
@@ -34,6 +26,7 @@ from training.fit import Diverged, LossCurve, fit
 from training.histories import Cutoff, at_cutoffs
 from training.network import GRUForecaster
 from training.origins import Origins
+from training.publication import Candidate, publish
 
 ROWS = 1024  # forecast at once; bounds the memory that a wide panel takes
 BASELINE_LIMIT_S = 120.0  # for each baseline; on a large panel they take longer than the fit
@@ -84,23 +77,18 @@ def train(
     say(table.table())
     say(table.verdict())
 
-    def write(folder: Path, version: int) -> None:
-        signature = config.signature
-        model_file = export.write_model(network, signature, folder / artifact.MODEL)
-        newest = [(series, len(series.target)) for series in panel.series[: parity.PROVEN]]
-        histories = at_cutoffs(panel, newest, signature)
-        golden = parity.golden(network, signature, histories)
-        artifact.write_golden(folder, golden)
-        metadata = _metadata(name, version, network, panel, fit_config, curve, table, model_file)
-        model = (folder / artifact.MODEL).read_bytes()
-        runtime = Runtime(Artifact(folder, metadata, model, golden))
-        proven = parity.check(network, runtime, histories)
-        say(parity.table(proven))
-        parities = {runtime.provider: proven}
-        artifact.write_metadata(folder, metadata.model_copy(update={"parity": parities}))
-        report.write(folder / artifact.REPORT, curve, table)
-
-    published = export.publish(models, name, write)
+    signature = config.signature
+    newest = [(series, len(series.target)) for series in panel.series[: cases.PROVEN]]
+    candidate = Candidate(
+        network=network,
+        layers=[config.convention] * config.layers,
+        signature=signature,
+        families=cases.families(signature, at_cutoffs(panel, newest, signature)),
+        answer=partial(cases.torch_answer, network),
+        metadata=partial(_metadata, name, network, panel, fit_config, curve, table),
+        draw=partial(report.write, curve=curve, backtest=table),
+    )
+    published = publish(candidate, name, models, say)
     checkpoint.unlink(missing_ok=True)
     return published
 
@@ -147,7 +135,7 @@ def forecast(
     for begin in range(0, len(cutoffs), ROWS):
         some = cutoffs[begin : begin + ROWS]
         for block in place(at_cutoffs(panel, some, config.signature), config.signature):
-            quantiles[begin + block.rows], _ = parity.torch_answer(network, block)
+            quantiles[begin + block.rows], _ = cases.torch_answer(network, block.inputs)
     return quantiles
 
 
@@ -159,27 +147,26 @@ def _identity(panel: Panel, origins: Origins, network: NetworkConfig, fit_config
 
 def _metadata(
     name: str,
-    version: int,
     network: GRUForecaster,
     panel: Panel,
     fit_config: FitConfig,
     curve: LossCurve,
     table: Backtest,
+    version: int,
     model_file: ModelFile,
-) -> Metadata:
+) -> ForecastMetadata:
     """What is known of a version before its parity is."""
     config = network.config
     signature = config.signature
-    return Metadata(
+    return ForecastMetadata(
         schema_version=1,
-        task="forecast",
         name=name,
         version=version,
         inputs=signature.inputs,
         outputs=signature.outputs,
         signature=signature,
         model_file=model_file,
-        training=Training(
+        training=ForecastTraining(
             data_fingerprint=panel.fingerprint,
             series=len(panel.series),
             observations=sum(int(np.isfinite(s.target).sum()) for s in panel.series),

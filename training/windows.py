@@ -17,15 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from service.contract.metadata import (
-    CATEGORIES,
-    CONTEXT,
-    KNOWN,
-    LENGTHS,
-    PAST,
-    STATIC,
-    TIMESTAMPS,
-)
+from service.contract.forecast import CATEGORIES, CONTEXT, KNOWN, LENGTHS, PAST, STATIC, TIMESTAMPS
 from training.config import NetworkConfig
 from training.data import InvalidTable, Panel
 from training.origins import Origins

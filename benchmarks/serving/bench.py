@@ -15,7 +15,7 @@ from benchmarks.serving.arrivals import Journal
 from benchmarks.serving.processes import Server, alone, free_port, server
 from benchmarks.serving.questions import NATIVE, VARIETY, Dialect, NotAnswered
 from service.contract import artifact, layout
-from service.contract.metadata import ForecastSignature
+from service.contract.forecast import ForecastSignature
 from service.cores import available_cores
 from service.settings import Settings
 
@@ -165,7 +165,9 @@ def native_probe(models: Path) -> Question:
 
 
 def _signature(models: Path, model: str) -> ForecastSignature:
-    return artifact.read(layout.folder(models, model, 1)).metadata.signature
+    signature = artifact.read(layout.folder(models, model, 1)).metadata.signature
+    assert isinstance(signature, ForecastSignature), f"{model} is no forecaster"
+    return signature
 
 
 def _numbers(signature: ForecastSignature) -> int:

@@ -6,19 +6,20 @@ project's own: export, golden answers, proof of parity.
 
 import hashlib
 import importlib.metadata
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from service.contract import artifact, layout
-from service.contract.artifact import Artifact
-from service.contract.metadata import Evaluation, Metadata, ModelFile, Training
+from service.contract import layout
+from service.contract.forecast import Evaluation, ForecastMetadata, ForecastTraining
+from service.contract.metadata import ModelFile
 from service.contract.placement import History
-from service.runtime import Runtime
-from training import export, parity
+from training import cases
 from training.config import NetworkConfig
 from training.network import GRUForecaster
+from training.publication import Candidate, publish
 
 SIZES = {  # the levels are the nine deciles
     "S": NetworkConfig("h", 24, 24, context_length=48, hidden=64, layers=1, base_seasons=2),
@@ -39,18 +40,16 @@ def _written(models: Path, name: str, config: NetworkConfig) -> Path:
     torch.manual_seed(0)
     network = GRUForecaster(config).eval()
     histories = [History(target) for target in _walks(config, rows=64)]
-
-    def write(unfinished: Path, version: int) -> None:
-        model_file = export.write_model(network, config.signature, unfinished / artifact.MODEL)
-        golden = parity.golden(network, config.signature, histories)
-        artifact.write_golden(unfinished, golden)
-        metadata = _metadata(name, version, config, model_file)
-        model = (unfinished / artifact.MODEL).read_bytes()
-        runtime = Runtime(Artifact(unfinished, metadata, model, golden))
-        proven = {runtime.provider: parity.check(network, runtime, histories)}
-        artifact.write_metadata(unfinished, metadata.model_copy(update={"parity": proven}))
-
-    return export.publish(models, name, write)
+    candidate = Candidate(
+        network=network,
+        layers=[config.convention] * config.layers,
+        signature=config.signature,
+        families=cases.families(config.signature, histories),
+        answer=partial(cases.torch_answer, network),
+        metadata=partial(_metadata, name, config),
+        draw=lambda _: None,
+    )
+    return publish(candidate, name, models, say=lambda _: None)
 
 
 def _walks(config: NetworkConfig, rows: int) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
@@ -62,18 +61,19 @@ def _walks(config: NetworkConfig, rows: int) -> np.ndarray[tuple[int, int], np.d
     return walks
 
 
-def _metadata(name: str, version: int, config: NetworkConfig, model_file: ModelFile) -> Metadata:
+def _metadata(
+    name: str, config: NetworkConfig, version: int, model_file: ModelFile
+) -> ForecastMetadata:
     signature = config.signature
-    return Metadata(
+    return ForecastMetadata(
         schema_version=1,
-        task="forecast",
         name=name,
         version=version,
         inputs=signature.inputs,
         outputs=signature.outputs,
         signature=signature,
         model_file=model_file,
-        training=Training(
+        training=ForecastTraining(
             data_fingerprint=hashlib.sha256(b"random weights").hexdigest(),
             series=0,
             observations=0,

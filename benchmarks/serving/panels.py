@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from benchmarks.load import LoadFailed, Question
 from benchmarks.serving.questions import START, walks
-from service.contract.metadata import ForecastSignature
+from service.contract.forecast import ForecastSignature
 
 PATH = "/v1/forecast/bulk"
 STREAM = "application/vnd.apache.arrow.stream"

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.load import LoadFailed, Question
-from service.contract.metadata import ForecastSignature
+from service.contract.forecast import ForecastSignature
 
 VARIETY = 16  # different bodies, asked in rotation
 START = "2024-01-01T00:00:00"

@@ -30,13 +30,5 @@ async def model(request: Request, name: str) -> Response:
 
 
 def _summary(metadata: Metadata) -> dict[str, Any]:
-    signature = metadata.signature
-    return {
-        "name": metadata.name,
-        "version": metadata.version,
-        "task": metadata.task,
-        "freq": signature.freq,
-        "horizon": signature.horizon,
-        "context_length": signature.context_length,
-        "quantile_levels": signature.quantile_levels,
-    }
+    common = {"name": metadata.name, "version": metadata.version, "task": metadata.task}
+    return common | metadata.signature.summary()

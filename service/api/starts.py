@@ -3,8 +3,8 @@
 import numpy as np
 
 from service.contract import grid
+from service.contract.forecast import ForecastSignature
 from service.contract.frequency import Frequency
-from service.contract.metadata import ForecastSignature
 from service.contract.timestamp import Timestamp
 from service.errors import Unservable
 

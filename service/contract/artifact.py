@@ -10,15 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from service.contract.metadata import (
-    BATCH,
-    LENGTHS,
-    QUANTILES,
-    ForecastSignature,
-    Metadata,
-    TensorSpec,
-)
-from service.contract.placement import Array, History, unstack
+from service.contract.metadata import BATCH, Array, Inputs, Metadata, Signature, TensorSpec
+from service.contract.tasks import parse
 
 MODEL = "model.onnx"
 METADATA = "metadata.json"
@@ -36,14 +29,13 @@ class InvalidArtifact(ValueError):
 class Golden:
     """A few inputs with torch's own answers, replayed wherever the model is to be served."""
 
-    inputs: Mapping[str, Array]  # by tensor, padded to the context length
-    quantiles: NDArray[np.float32]  # [B, H, Q]
-    scale: NDArray[np.float32]  # [B] data units: what differences are measured in
+    inputs: Mapping[str, Array]  # by tensor, padded to the longest
+    outputs: Mapping[str, Array]  # by tensor
+    scale: NDArray[np.float32]  # [B] in units of the outputs: what differences are measured in
 
-    def histories(self, signature: ForecastSignature) -> list[History]:
-        """The rows without their padding."""
-        inputs = tuple(self.inputs[spec.name] for spec in signature.inputs)
-        return unstack(inputs, signature)
+    def given(self, signature: Signature) -> Inputs:
+        """The inputs in the signature's order."""
+        return tuple(self.inputs[spec.name] for spec in signature.inputs)
 
 
 @dataclass(frozen=True)
@@ -64,7 +56,7 @@ def read(folder: Path) -> Artifact:
             belongs to another folder, or model.onnx is not the file that the metadata describes.
     """
     try:
-        metadata = Metadata.model_validate_json((folder / METADATA).read_bytes())
+        metadata = parse((folder / METADATA).read_bytes())
         model = (folder / MODEL).read_bytes()
         golden = _read_golden(folder / GOLDEN, metadata.signature)
         _check_golden(golden, metadata.signature)
@@ -91,25 +83,25 @@ def write_metadata(folder: Path, metadata: Metadata) -> None:
 
 def write_golden(folder: Path, golden: Golden) -> None:
     """golden.npz, the same bytes for the same arrays."""
-    arrays = {**golden.inputs, QUANTILES: golden.quantiles, SCALE: golden.scale}
+    arrays = {**golden.inputs, **golden.outputs, SCALE: golden.scale}
     np.savez_compressed(folder / GOLDEN, **arrays)  # type: ignore[arg-type]  # of NumPy's own stubs
 
 
-def _read_golden(path: Path, signature: ForecastSignature) -> Golden:
+def _read_golden(path: Path, signature: Signature) -> Golden:
     data = io.BytesIO(path.read_bytes())
     try:
         with np.load(data, allow_pickle=False) as arrays:
             inputs = {spec.name: arrays[spec.name] for spec in signature.inputs}
-            return Golden(inputs, arrays[QUANTILES], arrays[SCALE])
+            outputs = {spec.name: arrays[spec.name] for spec in signature.outputs}
+            return Golden(inputs, outputs, arrays[SCALE])
     except Exception as error:  # numpy, zipfile and zlib raise half a dozen unrelated classes
         raise InvalidArtifact(f"{GOLDEN}: {type(error).__name__}: {error}") from error
 
 
-def _check_golden(golden: Golden, signature: ForecastSignature) -> None:
+def _check_golden(golden: Golden, signature: Signature) -> None:
     """Without a row, or with rows of other shapes, the replay would prove nothing."""
-    lengths = golden.inputs[LENGTHS]
-    sizes = signature.sizes(max(1, lengths.size), signature.context_length)
-    arrays = {**golden.inputs, QUANTILES: golden.quantiles, SCALE: golden.scale}
+    sizes = signature.sizes(max(1, golden.scale.size), signature.paddings[-1])
+    arrays = {**golden.inputs, **golden.outputs, SCALE: golden.scale}
     scale = TensorSpec(name=SCALE, dtype="float32", shape=(BATCH,))
     for spec in (*signature.inputs, *signature.outputs, scale):
         array, shape = arrays[spec.name], spec.fixed(sizes)
@@ -118,15 +110,17 @@ def _check_golden(golden: Golden, signature: ForecastSignature) -> None:
                 f"{GOLDEN}: {spec.name} is {array.dtype} {array.shape}, expected {spec.dtype} "
                 f"{shape}"
             )
-    if lengths.min() < 1 or lengths.max() > signature.context_length:
-        raise InvalidArtifact(f"{GOLDEN}: lengths must lie in 1..{signature.context_length}")
+    try:
+        signature.check(golden.given(signature))
+    except ValueError as error:
+        raise InvalidArtifact(f"{GOLDEN}: {error}") from error
 
 
 def _reason(error: Exception) -> str:
     """One line about a file that could not be read."""
     if isinstance(error, ValidationError):
         first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "document"
+        where = ".".join(map(str, first["loc"])) or "document"
         return f"metadata.json: {where}: {first['msg']}"
     if isinstance(error, FileNotFoundError):
         return f"{Path(error.filename).name} is missing"

@@ -1,38 +1,33 @@
-"""`Metadata`: what a client or an auditor asks of a model. Training writes it, serving reads it."""
+"""`Metadata`: what a client or an auditor asks of a model. Training writes it, serving reads it.
 
-from bisect import bisect_left
+Here is what all tasks have in common; `forecast`, `regression` and `language` add what is their
+own, and `tasks` knows them all.
+"""
+
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Literal, Self
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
-
-from service.contract.frequency import Frequency
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"  # no dot, no slash: a name is never a path
 
-# The tensors of a graph. Rows are right-padded: the `lengths` steps of a row begin at 0, and of the
-# span the horizon's steps follow right behind them, before the padding.
-CONTEXT = "context"  # float32 [batch, time], data units, NaN = missing and padding
-LENGTHS = "lengths"  # int64 [batch], valid steps of each row, 1..time
-TIMESTAMPS = "timestamps"  # int64 [batch, span], seconds since 1970-01-01, padding 0
-PAST = "past_covariates"  # float32 [batch, time, P], NaN = missing and padding
-KNOWN = "known_covariates"  # float32 [batch, span, K], NaN = missing and padding
-STATIC = "static_features"  # float32 [batch, S], NaN = missing
-CATEGORIES = "static_categories"  # int64 [batch, C], codes, 0 = unknown or missing
-QUANTILES = "quantiles"  # float32 [batch, horizon, levels], data units, sorted along levels
+BATCH, TIME = "batch", "time"  # free axes
 
-BATCH, TIME, SPAN = "batch", "time", "span"  # free axes; span = time + horizon
+Array = NDArray[Any]
+Inputs = tuple[Array, ...]  # each [B, ...], in the order of the signature's inputs
 
-Level = Annotated[float, Field(gt=0.0, lt=1.0)]
-CovariateName = Annotated[str, Field(min_length=1)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
-class _Frozen(BaseModel):
+class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
-class TensorSpec(_Frozen):
+class TensorSpec(Frozen):
     """One input or output of the graph; a named dimension is free, a number is fixed."""
 
     name: str
@@ -47,107 +42,98 @@ class TensorSpec(_Frozen):
         return f"{self.name} {self.dtype} [{', '.join(map(str, self.shape))}]"
 
 
-class Category(_Frozen):
-    """A static feature that is text. The code of a value is its position + 1."""
+@dataclass(frozen=True)
+class Block:
+    """Rows of one shape, ready for the runtime."""
 
-    name: str = Field(min_length=1)
-    values: tuple[str, ...]  # seen in training
-
-    @model_validator(mode="after")
-    def _values_are_sorted(self) -> Self:
-        if list(self.values) != sorted(set(self.values)):
-            raise ValueError(f"the values of category {self.name!r} must be sorted and distinct")
-        return self
-
-    def code(self, value: str | None) -> int:
-        """1.. for a value seen in training, 0 for any other and for a missing one."""
-        if value is None:
-            return 0
-        at = bisect_left(self.values, value)
-        return at + 1 if self.values[at : at + 1] == (value,) else 0
+    rows: NDArray[np.int64]  # [B] their places among all rows
+    inputs: Inputs
 
 
-class Covariates(_Frozen):
-    """What a model wants to know of a series beside its target, by kind and in this order."""
+class Signature(Frozen, ABC):
+    """What a client must know to ask a model, and the tensors that follow from it.
 
-    past: tuple[CovariateName, ...] = ()  # a number per step of the context
-    known: tuple[CovariateName, ...] = ()  # a number per step of the context and of the horizon
-    static: tuple[CovariateName, ...] = ()  # a number per series
-    categories: tuple[Category, ...] = ()  # a text per series
-
-    @model_validator(mode="after")
-    def _names_are_distinct(self) -> Self:
-        names = [*self.past, *self.known, *self.static, *(c.name for c in self.categories)]
-        if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"covariates {twice} are declared twice; each name has one meaning")
-        return self
-
-    def __bool__(self) -> bool:
-        """Whether anything is declared."""
-        return bool(self.past or self.known or self.static or self.categories)
-
-    def codes(self, values: Sequence[str | None]) -> tuple[int, ...]:
-        """The code of each category's value; values in the order of `categories`."""
-        return tuple(c.code(value) for c, value in zip(self.categories, values, strict=True))
-
-
-class ForecastSignature(_Frozen):
-    """What a client must know to ask for a forecast."""
-
-    freq: str  # pandas offset alias of the series the model was trained on
-    seasonality: int = Field(ge=1)  # steps
-    context_length: int = Field(ge=1)  # steps; of a longer history the newest part is used
-    minimum_context: int = Field(ge=1)  # steps
-    horizon: int = Field(ge=1)  # steps
-    quantile_levels: tuple[Level, ...]  # increasing, 0.5 among them
-    covariates: Covariates = Covariates()
-    calendar: bool = False  # the graph reads hours, weekdays, months from timestamps
-
-    @field_validator("freq")
-    @classmethod
-    def _freq_is_known(cls, freq: str) -> str:
-        Frequency.parse(freq)
-        return freq
-
-    @model_validator(mode="after")
-    def _levels_are_usable(self) -> Self:
-        levels = self.quantile_levels
-        if 0.5 not in levels or list(levels) != sorted(set(levels)):
-            raise ValueError("quantile_levels must increase and hold 0.5")
-        return self
+    Shape letters: B rows, T padded steps.
+    """
 
     @property
+    @abstractmethod
     def inputs(self) -> tuple[TensorSpec, ...]:
-        """The inputs that the graph must have, in this order."""
-        declared = self.covariates
-        past, known, static = len(declared.past), len(declared.known), len(declared.static)
-        categories = len(declared.categories)
-        everything = (
-            (True, TensorSpec(name=CONTEXT, dtype="float32", shape=(BATCH, TIME))),
-            (True, TensorSpec(name=LENGTHS, dtype="int64", shape=(BATCH,))),
-            (self.calendar, TensorSpec(name=TIMESTAMPS, dtype="int64", shape=(BATCH, SPAN))),
-            (past, TensorSpec(name=PAST, dtype="float32", shape=(BATCH, TIME, past))),
-            (known, TensorSpec(name=KNOWN, dtype="float32", shape=(BATCH, SPAN, known))),
-            (static, TensorSpec(name=STATIC, dtype="float32", shape=(BATCH, static))),
-            (
-                categories,
-                TensorSpec(name=CATEGORIES, dtype="int64", shape=(BATCH, categories)),
-            ),
-        )
-        return tuple(spec for wanted, spec in everything if wanted)
+        """The inputs that the graph must have, in this order; the first axis is the batch."""
+
+    @property
+    @abstractmethod
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        """The outputs that the graph must have, float32; the first axis is the batch."""
 
     def sizes(self, batch: int, steps: int) -> dict[str, int]:
         """The sizes of the free axes for so many rows of so many steps."""
-        return {BATCH: batch, TIME: steps, SPAN: steps + self.horizon}
+        return {BATCH: batch, TIME: steps}
+
+    def extent(self, first: tuple[int, ...]) -> tuple[int, int]:
+        """Rows and steps, from the shape of the first input; a zero where it cannot be right."""
+        return first[0] if first else 0, 1
 
     @property
-    def outputs(self) -> tuple[TensorSpec, ...]:
-        """The outputs that the graph must have."""
-        shape = (BATCH, self.horizon, len(self.quantile_levels))
-        return (TensorSpec(name=QUANTILES, dtype="float32", shape=shape),)
+    def paddings(self) -> tuple[int, ...]:
+        """Every T that a batch may have."""
+        return (1,)
+
+    def padded(self, inputs: Inputs) -> list[int]:
+        """The T of each row, which depends on the row alone."""
+        return [1] * len(inputs[0])
+
+    def blocks(self, inputs: Inputs) -> list["Block"]:
+        """Rows without needless padding, as the service runs them."""
+        padded = np.array(self.padded(inputs))
+        found = []
+        for steps in np.unique(padded).tolist():
+            rows = np.flatnonzero(padded == steps)
+            sizes = self.sizes(len(rows), steps)
+            cuts = [tuple(map(slice, spec.fixed(sizes))) for spec in self.inputs]
+            parts = [array[rows][cut] for array, cut in zip(inputs, cuts, strict=True)]
+            found.append(Block(rows, tuple(map(np.ascontiguousarray, parts))))
+        return found
+
+    def padded_share(self, inputs: Inputs) -> float:
+        """How much of a batch is padding, 0 to 1."""
+        del inputs
+        return 0.0
+
+    def blank(self, batch: int, steps: int) -> Inputs:
+        """Rows that any model can answer."""
+        sizes = self.sizes(batch, steps)
+        return tuple(np.zeros(spec.fixed(sizes), spec.dtype) for spec in self.inputs)
+
+    def check(self, inputs: Inputs) -> None:
+        """Refuse values that a graph must never see; dtypes and shapes are right already.
+
+        Raises:
+            ValueError: saying which.
+        """
+
+    @abstractmethod
+    def summary(self) -> dict[str, Any]:
+        """What a list of models says of it, by name."""
+
+    def join(self, outputs: Sequence[Array]) -> Array:
+        """The outputs of a run as one array [B, ...]: a single one as it is, several flat."""
+        if len(outputs) == 1:
+            return outputs[0]
+        return np.concatenate([output.reshape(len(output), -1) for output in outputs], axis=1)
+
+    def split(self, joined: Array) -> dict[str, Array]:
+        """`join` undone, by the names of the outputs."""
+        if len(self.outputs) == 1:
+            return {self.outputs[0].name: joined}
+        shapes = [spec.fixed(self.sizes(len(joined), 1)) for spec in self.outputs]
+        ends = np.cumsum([int(np.prod(shape[1:])) for shape in shapes])
+        parts = np.split(joined, ends[:-1], axis=1)
+        named = zip(self.outputs, parts, shapes, strict=True)
+        return {spec.name: part.reshape(shape) for spec, part, shape in named}
 
 
-class ModelFile(_Frozen):
+class ModelFile(Frozen):
     """The identity of model.onnx."""
 
     sha256: Sha256
@@ -155,37 +141,18 @@ class ModelFile(_Frozen):
     opset: int
 
 
-class Training(_Frozen):
+class Training(Frozen):
     """Where the weights come from, enough to make them again."""
 
     data_fingerprint: Sha256
-    series: int
-    observations: int
+    observations: int  # values, rows or tokens it was made of
     seed: int
     steps: int  # optimiser steps of the weights that were kept
     network: Mapping[str, int | float | str | tuple[float, ...]]
     libraries: dict[str, str]
 
 
-class Scores(_Frozen):
-    """One row of a backtest table; None where the measure is undefined (a constant series, say)."""
-
-    mase: float | None
-    smape: float | None  # M4 convention, 0..200
-    wql: float | None
-    coverage: float | None  # share of actuals inside the central 80 % interval
-
-
-class Evaluation(_Frozen):
-    """The backtest on the last horizon of every series, which training never saw."""
-
-    horizon: int
-    scores: dict[str, Scores]
-    best_baseline: str
-    beats_baselines: bool
-
-
-class ParityCase(_Frozen):
+class ParityCase(Frozen):
     """One family of inputs, compared between torch and the served runtime."""
 
     name: str
@@ -194,7 +161,7 @@ class ParityCase(_Frozen):
     share: float  # largest |torch - served| as a share of what is allowed there, at most 1
 
 
-class Parity(_Frozen):
+class Parity(Frozen):
     """How far the served answers are from torch's own."""
 
     atol: float
@@ -205,19 +172,26 @@ class Parity(_Frozen):
     cases: tuple[ParityCase, ...]
 
 
-class Metadata(_Frozen):
-    """metadata.json of one version of one model."""
+class Judgement(Frozen):
+    """How good a model is beside its baselines, on what training never saw."""
+
+    best_baseline: str
+    beats_baselines: bool
+
+
+class Metadata(Frozen):
+    """metadata.json of one version of one model; each task has a class of its own."""
 
     schema_version: Literal[1]
-    task: Literal["forecast"]
+    task: str
     name: str = Field(pattern=NAME_PATTERN)
     version: int = Field(ge=1)
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
-    signature: ForecastSignature
+    signature: Signature
     model_file: ModelFile
     training: Training
-    evaluation: Evaluation
+    evaluation: Judgement
     parity: dict[str, Parity]  # by execution provider: cpu, cuda
 
     @model_validator(mode="after")

@@ -1,33 +1,21 @@
 """How a series is placed into the input tensors: the one implementation that both halves use.
 
-Rows are right-padded to a bucket that depends on the row's own length alone. Were it taken from the
-longest row of a batch, the masked sums would run over another number of elements for another
-neighbour, and a series would get other bits in another batch. The horizon's steps follow right
-behind the row's context and not behind its padding, so a tensor that spans both is one line of
-time.
+The horizon's steps follow right behind the row's context and not behind its padding, so a tensor
+that spans both is one line of time.
 
 Shape letters: B rows, T padded steps, n steps of a row, H horizon steps.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from service.contract.metadata import (
-    CATEGORIES,
-    KNOWN,
-    PAST,
-    STATIC,
-    TIMESTAMPS,
-    ForecastSignature,
-    TensorSpec,
-)
+from service.contract.buckets import bucket
+from service.contract.forecast import CATEGORIES, KNOWN, PAST, STATIC, TIMESTAMPS, ForecastSignature
+from service.contract.metadata import Array, Block, Inputs, TensorSpec
 
-PACKET = 4  # floats that are added at once
 LARGEST_VALUE = 1e36  # leaves float32 room for a forecast a hundred times larger
 
 _FIELDS = {  # of a history, by tensor
@@ -37,9 +25,6 @@ _FIELDS = {  # of a history, by tensor
     STATIC: "static",
     CATEGORIES: "categories",
 }
-
-Array = NDArray[Any]
-Inputs = tuple[Array, ...]  # each [B, ...], in the order of the signature's inputs
 
 
 @dataclass(slots=True)  # frozen would take four times as long to make
@@ -55,28 +40,6 @@ class History:
     known: NDArray[np.floating] | None = None  # [n + H, K]
     static: NDArray[np.floating] | None = None  # [S]
     categories: NDArray[np.int64] | None = None  # [C] codes, 0 = unknown or missing
-
-
-@dataclass(frozen=True)
-class Block:
-    """Rows of one bucket, ready for the runtime."""
-
-    rows: NDArray[np.int64]  # [B] their positions among the series that were placed
-    inputs: Inputs
-
-
-@lru_cache(maxsize=4096)
-def bucket(length: int, context_length: int) -> int:
-    """The padded length of a row: 8, 12, 16, 24, 32, 48, ... and at most what context_length needs.
-
-    At most one third of a row of more than 8 steps is padding. Always whole packets of four: ONNX
-    Runtime adds up the steps of a row in packets that begin where memory is aligned, so a row of
-    27 would be rounded in another order at another place of a batch.
-    """
-    size = 8
-    while size < length:
-        size = size * 3 // 2 if size & (size - 1) == 0 else size // 3 * 4
-    return min(size, -(-context_length // PACKET) * PACKET)
 
 
 def place(histories: Sequence[History], signature: ForecastSignature) -> list[Block]:
@@ -133,18 +96,6 @@ def write(
     if others:
         for spec, rows in zip(signature.inputs[2:], others, strict=True):
             _write_beside(histories, spec, rows[first : first + len(histories)], signature, most)
-
-
-def unstack(inputs: Inputs, signature: ForecastSignature) -> list[History]:
-    """The rows of `stack` without their padding."""
-    context, lengths, *others = inputs
-    beside = list(zip(signature.inputs[2:], others, strict=True))
-    histories = []
-    for at, n in enumerate(lengths.tolist()):
-        sizes = signature.sizes(1, n)
-        parts = {_FIELDS[spec.name]: rows[at, : spec.fixed(sizes)[1]] for spec, rows in beside}
-        histories.append(History(context[at, :n], **parts))
-    return histories
 
 
 def _write_beside(

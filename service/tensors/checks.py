@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from service.contract.metadata import (
+from service.contract.forecast import (
     CATEGORIES,
     CONTEXT,
     KNOWN,

@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from service.contract import artifact
+from service.contract.forecast import ForecastMetadata
+
 TINY = Path(__file__).parent / "tiny/1"
 
 
@@ -24,6 +27,13 @@ def read_metadata(folder: Path) -> dict[str, Any]:
     """metadata.json as plain JSON."""
     parsed: dict[str, Any] = json.loads((folder / "metadata.json").read_text())
     return parsed
+
+
+def forecaster(folder: Path) -> ForecastMetadata:
+    """metadata.json of a forecaster whose files belong together."""
+    metadata = artifact.read(folder).metadata
+    assert isinstance(metadata, ForecastMetadata)
+    return metadata
 
 
 def edit_metadata(folder: Path, **changes: object) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from service.contract import artifact
 from service.contract.artifact import Golden
-from service.contract.metadata import Category, Covariates, ForecastSignature, Metadata
+from service.contract.forecast import QUANTILES, Category, Covariates, ForecastSignature
 from service.contract.placement import History, stack
 from tests.artifacts import edit
 
@@ -141,12 +141,12 @@ def write(models: Path, name: str = "toy", **changes: Any) -> Path:
     folder.mkdir(parents=True)
     random = np.random.default_rng(0)
     histories = [history(steps, random) for steps in (1, 7, 20, 33)]
-    tensors = stack(histories, SIGNATURE, SIGNATURE.context_length)
+    tensors = stack(histories, SIGNATURE, SIGNATURE.paddings[-1])
     names = [spec.name for spec in SIGNATURE.inputs]
-    quantiles = np.stack([answer(one) for one in histories])
-    golden = Golden(dict(zip(names, tensors, strict=True)), quantiles, np.ones(4, np.float32))
+    outputs = {QUANTILES: np.stack([answer(one) for one in histories])}
+    golden = Golden(dict(zip(names, tensors, strict=True)), outputs, np.ones(4, np.float32))
     artifact.write_golden(folder, golden)
-    tiny = Metadata.model_validate_json((edit.TINY / "metadata.json").read_bytes())
+    tiny = edit.forecaster(edit.TINY)
     artifact.write_metadata(
         folder,
         tiny.model_copy(

@@ -12,7 +12,7 @@ from service.runtime import Runtime
 from tests.artifacts import edit
 
 RUNTIME = Runtime(artifact.read(edit.TINY))
-SIGNATURE = RUNTIME.metadata.signature
+SIGNATURE = edit.forecaster(edit.TINY).signature
 INFER = "/v2/models/tiny/infer"
 HEADER = "Inference-Header-Content-Length"
 DATATYPES = {"float32": "FP32", "int64": "INT64"}

@@ -16,7 +16,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from numpy.typing import NDArray
 
 from service.contract.placement import History, place
-from service.repository import LiveModel, open_version
+from service.repository import AnyModel, open_version
 from tests.artifacts import toy
 from tests.conftest import ARTIFACTS
 from tests.end_to_end.rpc_client import (
@@ -59,7 +59,7 @@ def own_answer(named: Tensors) -> NDArray[np.float32]:
 
 
 @cache
-def _tiny() -> LiveModel:
+def _tiny() -> AnyModel:
     return open_version(ARTIFACTS, "tiny", 1, "cpu")
 
 

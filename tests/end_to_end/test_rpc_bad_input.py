@@ -152,7 +152,7 @@ def test_more_rows_than_may_ever_wait_are_refused_without_inviting_to_try_again(
 ) -> None:
     code, details = refusal(opened, bulk(ROWS + 1))
     assert code == StatusCode.INVALID_ARGUMENT
-    assert f"{ROWS + 1} series in one request, the limit is {ROWS}; split it" in details
+    assert f"{ROWS + 1} rows in one request, the limit is {ROWS}; split it" in details
 
 
 def busy_with(opened: Any) -> Any:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from service.agreement import agree
 from service.api.bulk.agreement import agree_packed
 from service.api.bulk.panel import Packed
-from service.contract.metadata import ForecastSignature
+from service.contract.forecast import ForecastSignature
 from service.errors import Malformed, Unservable
 from tests.artifacts import toy
 

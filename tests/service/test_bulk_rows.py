@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.api.bulk.rows import Rows, end_to_end
-from service.contract.metadata import ForecastSignature
+from service.contract.forecast import ForecastSignature
 from service.errors import Malformed, ServiceError, TooLarge, Unservable
 from tests.artifacts import toy
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from service.agreement import agree
 from service.contract import artifact
-from service.contract.metadata import Covariates
+from service.contract.forecast import Covariates
 from service.contract.timestamp import read_timestamp
 from service.covariates import history
 from service.engine.batcher import Batcher

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.agreement import agree
+from service.contract.forecast import ForecastMetadata
 from service.contract.placement import LARGEST_VALUE, History, place
 from service.contract.timestamp import read_timestamp
 from service.engine.batcher import Batcher
@@ -20,7 +21,7 @@ from service.repository import Repository
 from tests.conftest import ARTIFACTS
 
 REPOSITORY = Repository.load(ARTIFACTS, "cpu")
-TINY = REPOSITORY.get("tiny")
+TINY = REPOSITORY.get_for(ForecastMetadata, "tiny")
 SIGNATURE = TINY.metadata.signature
 LEVELS = SIGNATURE.quantile_levels
 NAN = float("nan")
@@ -200,7 +201,7 @@ def test_another_freq_is_refused_with_both_named(freq: str) -> None:
 
 def test_a_start_off_the_grid_of_the_model_is_refused() -> None:
     model = SIGNATURE.model_copy(update={"freq": "MS"})
-    monthly = REPOSITORY.live["tiny"].metadata.model_copy(update={"signature": model})
+    monthly = TINY.metadata.model_copy(update={"signature": model})
     repository = Repository({"tiny": type(TINY)(monthly, TINY.runtime)}, {})
 
     async def run() -> None:

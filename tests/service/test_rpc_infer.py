@@ -13,10 +13,12 @@ from tritonclient.grpc import service_pb2
 
 from service.api.rpc.infer import read, write
 from service.api.rpc.proto.inference_pb2 import ModelInferRequest
-from service.contract.metadata import ForecastSignature
+from service.contract.forecast import ForecastSignature
+from service.contract.language import LanguageSignature
+from service.contract.metadata import Signature
 from service.engine.job import Timing
 from service.errors import Malformed
-from service.forecaster import TensorForecast
+from service.forecaster import TensorAnswer
 from service.inquiry import TensorInquiry
 
 SIGNATURE = ForecastSignature(
@@ -49,10 +51,21 @@ def message(*, context: NDArray[Any] | None = None, contents: bool = False, **fi
     return made
 
 
-def understood(made: Any, remaining_s: float | None = None) -> TensorInquiry:
+def understood(
+    made: Any, remaining_s: float | None = None, signature: Signature = SIGNATURE
+) -> TensorInquiry:
     """As the server reads the bytes of a message."""
     request = ModelInferRequest.FromString(made.SerializeToString())
-    return read(request, 1, SIGNATURE, remaining_s)
+    return read(request, 1, signature, remaining_s)
+
+
+def written(answer: TensorAnswer, *asked: str) -> Any:
+    """As a client reads the bytes of an answer."""
+    request = ModelInferRequest(id="id")
+    for name in asked:
+        request.outputs.add(name=name)
+    body = write(answer, request).SerializeToString()
+    return service_pb2.ModelInferResponse.FromString(body)
 
 
 @given(FLOATS)
@@ -80,12 +93,50 @@ def test_numbers_of_other_types_beside_them_change_nothing(context: NDArray[np.f
 
 def test_the_answer_is_the_forecast_bit_for_bit() -> None:
     quantiles = np.random.default_rng(0).normal(size=(5, 3, 2)).astype(np.float32)
-    body = write(TensorForecast("m", 7, quantiles, Timing(0.0, 0.0)), "id").SerializeToString()
-    found = service_pb2.ModelInferResponse.FromString(body)
+    found = written(TensorAnswer("m", 7, {"quantiles": quantiles}, Timing(0.0, 0.0)))
     assert (found.model_name, found.model_version, found.id) == ("m", "7", "id")
     assert [*found.raw_output_contents] == [quantiles.tobytes()]
     (output,) = found.outputs
     assert (output.name, output.datatype, [*output.shape]) == ("quantiles", "FP32", [5, 3, 2])
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ([], ["logits", "next_state"]),
+        (["logits"], ["logits"]),
+        (["next_state"], ["next_state"]),
+        (["next_state", "logits"], ["next_state", "logits"]),
+    ],
+)
+def test_the_outputs_that_are_asked_for_are_told_in_that_order(
+    asked: list[str], told: list[str]
+) -> None:
+    """The arrays are parts of a wider one, as a runtime's joined answer gives them."""
+    joined = np.random.default_rng(0).normal(size=(3, 9)).astype(np.float32)
+    outputs = {"logits": joined[:, :5], "next_state": joined[:, 5:].reshape(3, 1, 4)}
+    found = written(TensorAnswer("m", 1, outputs, Timing(0.0, 0.0)), *asked)
+    assert [output.name for output in found.outputs] == told
+    assert [[*output.shape] for output in found.outputs] == [[*outputs[n].shape] for n in told]
+    expected = [np.ascontiguousarray(outputs[name]).tobytes() for name in told]
+    assert [*found.raw_output_contents] == expected
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        (["hidden"], "unexpected inference output 'hidden' for model 'm'; it has 'logits', 'next_"),
+        (["logits", "quantiles"], "unexpected inference output 'quantiles' for model 'm'"),
+        (["logits", "next_state", "logits"], "inference output 'logits' is asked twice"),
+    ],
+)
+def test_an_output_that_a_model_has_not_or_twice_is_named(asked: list[str], words: str) -> None:
+    made = message()
+    for name in asked:
+        made.outputs.add(name=name)
+    language = LanguageSignature(unit="character", vocabulary=("a", "b"), layers=1, hidden=4)
+    with pytest.raises(Malformed, match=re.escape(words)):
+        understood(made, signature=language)
 
 
 def spoilt(kind: str) -> Any:
@@ -186,7 +237,7 @@ def spoilt(kind: str) -> Any:
         ("other contents", "'context' has 0 elements in fp32_contents, expected 8"),
         ("unknown output", "unexpected inference output 'y' for model 'm'; it has 'quantiles'"),
         ("output twice", "inference output 'quantiles' is asked twice"),
-        ("classes", "inference output 'quantiles': forecasts are no classes"),
+        ("classes", "inference output 'quantiles': classification is not supported"),
         ("shared input", "inference input 'context': shared memory is not supported"),
         ("shared output", "inference output 'quantiles': shared memory is not supported"),
         ("sequence", "parameter 'sequence_id' is not supported: requests are independent"),

@@ -15,7 +15,8 @@ from onnx import TensorProto, helper
 
 from service.contract import artifact
 from service.contract.artifact import InvalidArtifact
-from service.contract.placement import History, bucket, place
+from service.contract.buckets import bucket
+from service.contract.placement import History, place
 from service.errors import InferenceFailed
 from service.providers import ProviderUnavailable
 from service.runtime import Runtime
@@ -23,7 +24,7 @@ from tests.artifacts import edit
 
 CONTEXT_LENGTH = 24
 RUNTIME = Runtime(artifact.read(edit.TINY))
-SIGNATURE = RUNTIME.metadata.signature
+SIGNATURE = edit.forecaster(edit.TINY).signature
 
 Floats = NDArray[np.float32]
 
@@ -121,9 +122,9 @@ def test_a_row_has_the_same_bits_from_four_threads_at_once(rows: list[NDArray[np
 
 def test_the_golden_answers_are_replayed() -> None:
     golden = artifact.read(edit.TINY).golden
-    for block in place(golden.histories(SIGNATURE), SIGNATURE):
+    for block in SIGNATURE.blocks(golden.given(SIGNATURE)):
         got = RUNTIME.run(*block.inputs)
-        want = golden.quantiles[block.rows].astype(np.float64)
+        want = golden.outputs["quantiles"][block.rows].astype(np.float64)
         unit = np.maximum(golden.scale[block.rows], 1e-30)[:, None, None]
         assert (np.abs(got - want) / unit <= 2e-6 + 1e-5 * np.abs(want) / unit).all()
 
@@ -139,8 +140,8 @@ def test_levels_never_cross() -> None:
 
 def test_one_golden_number_that_differs_is_enough_to_refuse(folder: Path) -> None:
     golden = artifact.read(folder).golden
-    for row in (0, len(golden.quantiles) - 1):
-        changed = golden.quantiles.copy()
+    for row in (0, len(golden.outputs["quantiles"]) - 1):
+        changed = golden.outputs["quantiles"].copy()
         changed[row, -1, -1] += np.float32(0.01 * max(golden.scale[row], 1))
         edit.edit_golden(folder, quantiles=changed)
         assert "on cpu the answers differ from the golden ones by" in refused(folder)
@@ -153,7 +154,7 @@ def test_another_golden_input_is_enough_to_refuse(folder: Path) -> None:
 
 
 def test_a_golden_answer_that_is_no_number_is_refused(folder: Path) -> None:
-    quantiles = artifact.read(folder).golden.quantiles
+    quantiles = artifact.read(folder).golden.outputs["quantiles"]
     quantiles[0] = np.nan
     edit.edit_golden(folder, quantiles=quantiles)
     assert "answers differ from the golden ones" in refused(folder)

@@ -11,11 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from service.contract.metadata import ForecastSignature
-from service.contract.placement import History, place, stack, unstack
+from service.contract.forecast import ForecastSignature
+from service.contract.placement import History, place, stack
 from service.errors import Malformed, TooLarge, Unservable
-from service.tensors import tensor_rows
+from service.tensors.rows import tensor_rows
 from tests.artifacts import toy
+from tests.artifacts.rows import unstack
 
 Tensors = dict[str, NDArray[Any]]
 FIELDS = ("target", "timestamps", "past", "known", "static", "categories")

@@ -15,15 +15,15 @@ from nixtla._preprocessing import _standardize_freq
 
 from service.api.timegpt.question import Question, read_question
 from service.api.timegpt.vocabulary import find_model, read_freq, read_levels
+from service.contract.forecast import ForecastMetadata, ForecastSignature
 from service.contract.frequency import Frequency
-from service.contract.metadata import ForecastSignature, Metadata
 from service.errors import Malformed, NotFound, ServiceError, Unservable
-from service.repository import LiveModel, Repository
+from service.repository import AnyModel, LiveModel, Repository
 from service.runtime import Runtime
 from tests.artifacts import toy
 from tests.artifacts.edit import TINY
 
-METADATA = Metadata.model_validate_json((TINY / "metadata.json").read_bytes())
+METADATA = ForecastMetadata.model_validate_json((TINY / "metadata.json").read_bytes())
 SIGNATURE = METADATA.signature
 
 GOOD: dict[str, Any] = {
@@ -64,7 +64,7 @@ FEATURES: dict[str, Any] = {
 
 def served(**signatures: ForecastSignature | str) -> Repository:
     """Models by name that are never run; a text is the frequency of one like `tiny`."""
-    live = {}
+    live: dict[str, AnyModel] = {}
     for name, signature in signatures.items():
         if isinstance(signature, str):
             signature = SIGNATURE.model_copy(update={"freq": signature})

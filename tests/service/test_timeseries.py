@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from service.api.json_body import JsonBody
 from service.api.timeseries.inputs import InputBody, read_inputs
 from service.api.timeseries.routes import write_error
+from service.contract.forecast import ForecastSignature
 from service.contract.frequency import Frequency
-from service.contract.metadata import ForecastSignature
 from service.errors import Malformed, NotFound, ServiceError, Unservable
 from service.inquiry import Series
 from tests.artifacts import toy

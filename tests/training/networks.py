@@ -2,7 +2,7 @@
 
 import tempfile
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +10,13 @@ import torch
 
 from service.contract import grid
 from service.contract.artifact import Artifact
+from service.contract.forecast import Category, Covariates, ForecastSignature
 from service.contract.frequency import Frequency
-from service.contract.metadata import Category, Covariates, ForecastSignature, Metadata
+from service.contract.metadata import ModelFile, Parity
 from service.contract.placement import History
 from service.runtime import Runtime
-from tests.conftest import ARTIFACTS
-from training import export, parity
+from tests.artifacts import edit
+from training import cases, export, parity
 from training.config import NetworkConfig
 from training.gru import Convention
 from training.layers.calendar import Cycle
@@ -57,12 +58,18 @@ def make(config: NetworkConfig = CONFIG) -> GRUForecaster:
     return network
 
 
+def write_model(network: GRUForecaster, path: Path) -> ModelFile:
+    """Export a forecaster with its own signature."""
+    config = network.config
+    return export.write_model(network, config.signature, [config.convention] * config.layers, path)
+
+
 @cache
 def exported(config: NetworkConfig) -> bytes:
     """The file of `make(config)`."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
-        export.write_model(make(config), config.signature, path)
+        write_model(make(config), path)
         return path.read_bytes()
 
 
@@ -89,16 +96,27 @@ def histories(signature: ForecastSignature) -> list[History]:
     return found
 
 
+def families(signature: ForecastSignature) -> parity.Families:
+    """The rows that parity is proven on, with the made-up series as the real ones."""
+    return cases.families(signature, histories(signature))
+
+
+def prove(network: GRUForecaster, runtime: Runtime) -> Parity:
+    """The parity of a network and a runtime."""
+    answer = partial(cases.torch_answer, network)
+    return parity.check(answer, runtime, families(network.config.signature))
+
+
 def opened(network: GRUForecaster) -> Runtime:
     """The exported network as the service opens it, with metadata borrowed from elsewhere."""
     signature, model = network.config.signature, exported(network.config)
-    borrowed = Metadata.model_validate_json((ARTIFACTS / "tiny/1/metadata.json").read_bytes())
-    metadata = borrowed.model_copy(
+    metadata = edit.forecaster(edit.TINY).model_copy(
         update={
             "signature": signature,
             "inputs": signature.inputs,
             "outputs": signature.outputs,
         }
     )
-    golden = parity.golden(network, signature, histories(signature))
+    answer = partial(cases.torch_answer, network)
+    golden = parity.golden(answer, signature, families(signature))
     return Runtime(Artifact(Path(), metadata, model, golden))

@@ -13,8 +13,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from service.cli import main
-from service.contract import artifact
-from service.contract.metadata import Category, Covariates
+from service.contract.forecast import Category, Covariates
+from tests.artifacts import edit
 from tests.conftest import ARTIFACTS
 from tests.end_to_end.server import client, serving
 from training import forecast, output
@@ -83,7 +83,7 @@ def test_a_version_holds_the_model_its_metadata_golden_answers_and_pictures(
         "horizon.png",
         "worst.png",
     }
-    metadata = artifact.read(folder).metadata
+    metadata = edit.forecaster(folder)
     assert metadata.task == "forecast"
     assert metadata.signature.freq == "D"
     assert metadata.training.observations == 2 * 39
@@ -220,7 +220,7 @@ def promoted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def test_a_model_of_covariates_declares_them_and_learns_from_the_past_alone(
     promoted: tuple[Path, Path],
 ) -> None:
-    metadata = artifact.read(promoted[0] / "shops/1").metadata
+    metadata = edit.forecaster(promoted[0] / "shops/1")
     assert metadata.signature.covariates == Covariates(
         past=("visits",),
         known=("promo",),

@@ -12,7 +12,7 @@ import torch
 
 from service.contract import layout
 from service.contract.artifact import InvalidArtifact
-from tests.training.networks import CONFIG, EVERYTHING, SHAPES, exported, make
+from tests.training.networks import CONFIG, EVERYTHING, SHAPES, exported, make, write_model
 from training import export
 from training.config import NetworkConfig
 from training.gru import Convention, GRULayer, reference_gru
@@ -49,14 +49,14 @@ def digest_of_an_export(config: NetworkConfig) -> str:
 
 def test_the_bytes_depend_on_the_weights_alone(tmp_path: Path) -> None:
     digests = {digest_of_an_export(CONFIG)}
-    digests |= {export.write_model(make(), CONFIG.signature, tmp_path / "again.onnx").sha256}
+    digests |= {write_model(make(), tmp_path / "again.onnx").sha256}
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         digests |= set(pool.map(digest_of_an_export, [CONFIG]))
     assert len(digests) == 1
     other = make()
     with torch.no_grad():
         other.decoder.out.bias.add_(1)
-    changed = export.write_model(other, CONFIG.signature, tmp_path / "other.onnx")
+    changed = write_model(other, tmp_path / "other.onnx")
     assert changed.sha256 not in digests
 
 
@@ -89,7 +89,7 @@ def test_the_tensors_of_the_graph_are_those_of_the_signature(config: NetworkConf
 
 
 def test_what_is_written_is_described(tmp_path: Path) -> None:
-    described = export.write_model(make(), CONFIG.signature, tmp_path / "model.onnx")
+    described = write_model(make(), tmp_path / "model.onnx")
     data = (tmp_path / "model.onnx").read_bytes()
     assert described.sha256 == hashlib.sha256(data).hexdigest()
     assert (described.size, described.opset) == (len(data), 20)
@@ -98,7 +98,7 @@ def test_what_is_written_is_described(tmp_path: Path) -> None:
 def test_a_graph_of_another_signature_is_not_written(tmp_path: Path) -> None:
     longer = CONFIG.signature.model_copy(update={"horizon": 5})
     with pytest.raises(export.ExportFailed, match=r"outputs are .*4, 9.*says .*5, 9"):
-        export.write_model(make(), longer, tmp_path / "model.onnx")
+        export.write_model(make(), longer, [CONFIG.convention], tmp_path / "model.onnx")
     assert not (tmp_path / "model.onnx").exists()
 
 

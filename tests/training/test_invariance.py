@@ -9,10 +9,10 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from service.contract.metadata import Category, Covariates
+from service.contract.forecast import Category, Covariates
 from service.contract.placement import History, place
+from tests.training.networks import write_model
 from training.config import NetworkConfig
-from training.export import write_model
 from training.layers.calendar import Cycle
 from training.network import GRUForecaster
 
@@ -66,7 +66,7 @@ def test_a_series_gets_the_same_bits_alone_and_in_any_batch(
     torch.manual_seed(0)
     network = GRUForecaster(config).eval()
     torch.nn.init.normal_(network.decoder.out.weight, std=0.3)
-    write_model(network, config.signature, tmp_path / "model.onnx")
+    write_model(network, tmp_path / "model.onnx")
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     session = ort.InferenceSession(

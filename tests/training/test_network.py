@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from service.contract.metadata import (
+from service.contract.forecast import (
     CATEGORIES,
     CONTEXT,
     KNOWN,

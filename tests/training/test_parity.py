@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from service.contract.artifact import InvalidArtifact
-from service.contract.metadata import ForecastSignature
+from service.contract.forecast import ForecastSignature
 from service.contract.placement import History, place
 from service.contract.timestamp import EARLIEST, LATEST
-from tests.training.networks import CONFIG, EVERYTHING, SHAPES, histories, make, opened
-from training import parity
+from tests.training.networks import CONFIG, EVERYTHING, SHAPES, histories, make, opened, prove
+from training import cases, parity
 from training.config import NetworkConfig
 from training.network import GRUForecaster
 
@@ -22,7 +22,7 @@ EVERY_SHAPE = pytest.mark.parametrize("config", SHAPES, ids=str)
 
 def every_row(signature: ForecastSignature) -> list[History]:
     """The rows of all cases that are made up."""
-    families = dict(parity.cases(signature, histories(signature)))
+    families = dict(cases.cases(signature, histories(signature)))
     families.pop("training data")
     return [row for rows in families.values() for row in rows]
 
@@ -30,7 +30,7 @@ def every_row(signature: ForecastSignature) -> list[History]:
 @EVERY_SHAPE
 def test_torch_and_the_served_runtime_agree_on_every_case(config: NetworkConfig) -> None:
     network = make(config)
-    proven = parity.check(network, opened(network), histories(config.signature))
+    proven = prove(network, opened(network))
     assert proven.rows >= 200
     assert proven.share <= 1
     assert {case.name for case in proven.cases} >= {"every length", "magnitudes", "ragged batch"}
@@ -43,7 +43,7 @@ def test_a_network_that_is_not_the_exported_one_fails_parity() -> None:
     with torch.no_grad():
         network.decoder.out.bias.add_(1e-4)
     with pytest.raises(parity.ParityFailed, match="nothing is published"):
-        parity.check(network, runtime, histories(CONFIG.signature))
+        prove(network, runtime)
 
 
 def shift(name: str) -> Callable[[GRUForecaster], None]:
@@ -73,7 +73,7 @@ def test_what_is_computed_from_covariates_and_the_calendar_takes_part_in_parity(
     runtime = opened(network)
     shift(name)(network)
     with pytest.raises(parity.ParityFailed):
-        parity.check(network, runtime, histories(EVERYTHING.signature))
+        prove(network, runtime)
     with pytest.raises(InvalidArtifact, match="answers differ from the golden ones"):
         opened(network)
 
@@ -128,7 +128,7 @@ def test_forecast_origins_are_landmarks_of_the_calendar_and_anywhere() -> None:
         for row in every_row(signature)
         if row.timestamps is not None
     ]
-    for landmark in parity.LANDMARKS:
+    for landmark in cases.LANDMARKS:
         assert pd.Timestamp(landmark) in origins
     assert len(set(origins)) > 100
     assert {origin.year // 50 for origin in origins} == {39, 40, 41, 42}

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from service.contract import artifact
+from tests.artifacts import edit
 from tests.end_to_end.server import client, serving
 from training.config import FitConfig, NetworkConfig
 from training.origins import Origins
@@ -29,7 +29,7 @@ def airline(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_airline_model_is_at_least_half_better_than_seasonal_naive(airline: Path) -> None:
-    evaluation = artifact.read(airline / "airline/1").metadata.evaluation
+    evaluation = edit.forecaster(airline / "airline/1").evaluation
     ours, naive = evaluation.scores["GRU"].mase, evaluation.scores["SeasonalNaive"].mase
     assert naive == pytest.approx(47.83 / 30.45, abs=1e-3)  # its error over its scale
     assert ours is not None

@@ -8,8 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from service.contract.forecast import Category, Covariates
 from service.contract.frequency import Frequency
-from service.contract.metadata import Category, Covariates
 from training import windows
 from training.config import NetworkConfig
 from training.data import Panel, Series

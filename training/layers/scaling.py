@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from service.contract.placement import PACKET
+from service.contract.buckets import PACKET
 
 # A series whose steps never change has no scale of its own; one ten-thousandth of its magnitude
 # keeps its forecast finite and its interval tight.

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from service.contract.metadata import Category, Covariates
+from service.contract.forecast import Category, Covariates
 from training.tables.rows import NONE, Rows
 from training.tables.source import InvalidTable
 from training.tables.table import Roles

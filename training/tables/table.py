@@ -11,7 +11,7 @@ from typing import Self
 
 import polars as pl
 
-from service.contract.metadata import Covariates
+from service.contract.forecast import Covariates
 from training.tables import cells
 from training.tables.cells import Cells
 from training.tables.source import REMEDY, InvalidTable

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from service.agreement import agree, used_twice
 from service.api.bulk.aside import aside
 from service.api.bulk.panel import Floats, Packed
+from service.contract.forecast import ForecastSignature
 from service.contract.frequency import Frequency, OffCalendar, OffGrid
 from service.contract.grid import Moments
-from service.contract.metadata import ForecastSignature
 from service.contract.placement import LARGEST_VALUE
 from service.errors import Unservable
 

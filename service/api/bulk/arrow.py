@@ -26,7 +26,7 @@ from service.api.bulk.columns import (
 from service.api.bulk.helper import STREAM
 from service.api.bulk.names import Names
 from service.api.bulk.rows import Ends, Rows, end_to_end
-from service.contract.metadata import Covariates, ForecastSignature
+from service.contract.forecast import Covariates, ForecastSignature
 from service.contract.timestamp import Zone
 from service.errors import Malformed, TooLarge, Unservable
 

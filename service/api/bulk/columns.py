@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from pyarrow import types
 
 from service.api.bulk.rows import Floats
+from service.contract.forecast import Category
 from service.contract.grid import Moments
-from service.contract.metadata import Category
 from service.contract.timestamp import Zone
 from service.errors import Malformed, Unservable
 

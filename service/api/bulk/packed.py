@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from service.api.bulk.agreement import agree_packed
 from service.api.bulk.aside import aside
 from service.api.bulk.panel import Packed
+from service.contract.forecast import ForecastMetadata
 from service.contract.grid import Moments
 from service.contract.timestamp import Zone
 from service.engine.job import NOWHERE, Timing
@@ -68,7 +69,8 @@ class _Call:
         forecaster.check_rows(len(packed))
         self.forecaster = forecaster
         self.packed = packed
-        self.model = forecaster.repository.get(packed.model, packed.version).metadata
+        find = forecaster.repository.get_for
+        self.model = find(ForecastMetadata, packed.model, packed.version).metadata
         self._until = None if packed.timeout_s is None else time.monotonic() + packed.timeout_s
         self._firsts: Iterator[int] = iter(range(0, len(packed), CHUNK))
         self._answered = False

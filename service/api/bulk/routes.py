@@ -19,6 +19,7 @@ from service.api.connection import hangup_of
 from service.api.dialect import Dialect
 from service.api.exchange import Exchange
 from service.api.responses import Reply, answer_headers, error_response
+from service.contract.forecast import ForecastMetadata
 from service.errors import Malformed, UnsupportedMedia
 
 JSON = "application/json"
@@ -124,7 +125,7 @@ async def _read(exchange: Exchange, media: str) -> Packed:
         limit = exchange.forecaster.batcher.max_queue_rows
         return await read_packed(await exchange.content(), limit)
     asked = tables.read_query(exchange.query_params)
-    model = exchange.forecaster.repository.get(asked.model, asked.version)
+    model = exchange.forecaster.repository.get_for(ForecastMetadata, asked.model, asked.version)
     signature, limit = model.metadata.signature, exchange.settings.max_body_bytes
     body = await exchange.content()
     helper, left = _helper(exchange), exchange.timeout_s

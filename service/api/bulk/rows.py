@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from service.contract.forecast import ForecastSignature
 from service.contract.frequency import Frequency, OffGrid
 from service.contract.grid import Moments
-from service.contract.metadata import ForecastSignature
 from service.contract.timestamp import EARLIEST, LATEST, format_timestamp
 from service.errors import Malformed, ServiceError, TooLarge, Unservable
 

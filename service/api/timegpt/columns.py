@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from service.api.bulk.panel import Floats, Texts
 from service.api.json_body import JsonBody
-from service.contract.metadata import ForecastSignature
+from service.contract.forecast import ForecastSignature
 from service.errors import Malformed, Unservable
 
 X, X_FUTURE, CATEGORICAL = "series.X", "series.X_future", "series.categorical_exog"

@@ -19,8 +19,8 @@ from service.api.json_body import JsonBody, RawIntegers, RawNumbers
 from service.api.starts import missing_start
 from service.api.timegpt.columns import Columns
 from service.api.timegpt.vocabulary import find_model, read_levels
+from service.contract.forecast import ForecastMetadata
 from service.contract.grid import Moments
-from service.contract.metadata import Metadata
 from service.contract.timestamp import InvalidTimestamp, read_timestamp
 from service.errors import Malformed, Unservable
 from service.repository import Repository
@@ -167,7 +167,7 @@ def read_sizes(given: list[int], steps: int) -> NDArray[np.int64]:
     return np.array(given, np.int64)
 
 
-def _agree(asked: ForecastBody, model: Metadata) -> dict[str, tuple[float, float]]:
+def _agree(asked: ForecastBody, model: ForecastMetadata) -> dict[str, tuple[float, float]]:
     """As many steps as the model has, and intervals that it has."""
     horizon = model.signature.horizon
     if not 1 <= asked.h <= horizon:
@@ -177,7 +177,7 @@ def _agree(asked: ForecastBody, model: Metadata) -> dict[str, tuple[float, float
     return read_levels(asked.level or [], model.name, model.signature)
 
 
-async def _read_starts(texts: list[str] | None, count: int, model: Metadata) -> Moments:
+async def _read_starts(texts: list[str] | None, count: int, model: ForecastMetadata) -> Moments:
     """[N] the first step of each series; a client sends none for numbers in place of timestamps."""
     field = "series.start_datetime"
     if texts is None:

@@ -13,6 +13,7 @@ from service.api.json_body import write_numbers
 from service.api.responses import Reply, answer_headers, json_response, short
 from service.api.timegpt.question import ForecastBody, Question, read_question
 from service.api.timegpt.vocabulary import find_model
+from service.contract.forecast import ForecastMetadata
 from service.errors import Malformed, ServiceError, Unservable
 
 # What the client offers beside forecast(), and the words to refuse it with.
@@ -65,7 +66,7 @@ async def model_params(exchange: Exchange) -> Response:
 @timegpt.get("/v2/models")
 async def models(exchange: Exchange) -> Response:
     """The names that `model` may be, beside TimeGPT's own."""
-    names = sorted(exchange.forecaster.repository.live)
+    names = list(exchange.forecaster.repository.all_for(ForecastMetadata))
     return json_response({"models": [{"name": name} for name in names]})
 
 

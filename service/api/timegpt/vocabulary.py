@@ -4,17 +4,19 @@ import re
 from collections.abc import Iterable
 
 from service.api.native import read_model
+from service.contract.forecast import ForecastMetadata, ForecastSignature
 from service.contract.frequency import Frequency, InvalidFrequency
-from service.contract.metadata import ForecastSignature
 from service.errors import NotFound, Unservable
 from service.repository import LiveModel, Repository
+
+Forecasting = LiveModel[ForecastMetadata]
 
 _TIMEGPT = re.compile(r"timegpt(-[a-z0-9.-]{1,40})?|azureai")
 _POLARS = re.compile(r"([0-9]{0,6})(mo|m|d|w|q|y)")
 _PANDAS = {"mo": "MS", "m": "min", "d": "D", "w": "W", "q": "QS", "y": "YS"}
 
 
-def find_model(repository: Repository, text: str, freq: str) -> LiveModel:
+def find_model(repository: Repository, text: str, freq: str) -> Forecasting:
     """The model of a name, or the only one of a frequency where the name is one of TimeGPT's own.
 
     Raises:
@@ -25,8 +27,9 @@ def find_model(repository: Repository, text: str, freq: str) -> LiveModel:
     name, version = read_model(text)
     asked = read_freq(freq)
     if name in repository.live or not _TIMEGPT.fullmatch(text):
-        return _agree_freq(repository.get(name, version), freq, asked)
-    served = {name: _frequency(model) for name, model in sorted(repository.live.items())}
+        return _agree_freq(repository.get_for(ForecastMetadata, name, version), freq, asked)
+    models = repository.all_for(ForecastMetadata)
+    served = {name: _frequency(model) for name, model in models.items()}
     names = [name for name, trained in served.items() if trained == asked] or [
         name for name, trained in served.items() if _same_step(freq, asked, trained)
     ]
@@ -36,7 +39,7 @@ def find_model(repository: Repository, text: str, freq: str) -> LiveModel:
     if len(names) > 1:
         message = f"{text!r} could be any model of freq {freq!r}: {', '.join(names)}; name one"
         raise Unservable(message, "model")
-    return repository.live[names[0]]
+    return models[names[0]]
 
 
 def read_freq(text: str) -> Frequency:
@@ -75,7 +78,7 @@ def read_levels(
     return pairs
 
 
-def _agree_freq(model: LiveModel, freq: str, asked: Frequency) -> LiveModel:
+def _agree_freq(model: Forecasting, freq: str, asked: Frequency) -> Forecasting:
     if not _same_step(freq, asked, _frequency(model)):
         raise Unservable(
             f"freq is {freq!r}, model {model.metadata.name!r} was trained on "
@@ -93,5 +96,5 @@ def _same_step(text: str, asked: Frequency, trained: Frequency) -> bool:
     return polars and asked.count == trained.count
 
 
-def _frequency(model: LiveModel) -> Frequency:
+def _frequency(model: Forecasting) -> Frequency:
     return Frequency.parse(model.metadata.signature.freq)

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from service.api.json_body import JsonBody, RawNumbers, read_struct
 from service.api.starts import missing_start
+from service.contract.forecast import ForecastSignature
 from service.contract.frequency import Frequency, InvalidFrequency
-from service.contract.metadata import ForecastSignature
 from service.contract.timestamp import InvalidTimestamp, Timestamp, read_timestamp
 from service.errors import Unservable
 from service.inquiry import Series

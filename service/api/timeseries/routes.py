@@ -18,6 +18,7 @@ from service.api.json_body import JsonBody
 from service.api.native import read_model
 from service.api.responses import Reply, answer_headers, json_response, short, to_json
 from service.api.timeseries.inputs import InputBody, read_inputs
+from service.contract.forecast import ForecastMetadata
 from service.contract.timestamp import format_timestamps
 from service.engine.job import NOWHERE
 from service.errors import ServiceError
@@ -70,7 +71,7 @@ _DECODER = msgspec.json.Decoder(ForecastBody[msgspec.Raw])
 @timeseries.get("/v1/timeseries/models")
 async def models(exchange: Exchange) -> Response:
     """The names of the models that answer."""
-    return json_response(sorted(exchange.forecaster.repository.live))
+    return json_response(list(exchange.forecaster.repository.all_for(ForecastMetadata)))
 
 
 @timeseries.post("/v1/timeseries/forecast", openapi_extra=json_body(ForecastBody[InputBody]))
@@ -82,7 +83,7 @@ async def forecast(exchange: Exchange) -> Response:
     asked = body.struct(_DECODER)
     forecaster.check_rows(len(asked.inputs))
     name, version = read_model(asked.model)
-    model = forecaster.repository.get(name, version).metadata
+    model = forecaster.repository.get_for(ForecastMetadata, name, version).metadata
     inputs, series = await read_inputs(body, asked.inputs, model.signature)
     levels = tuple(asked.options.quantiles or ())
     inquiry = Inquiry(

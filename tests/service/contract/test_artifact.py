@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 from service.contract import artifact
 from service.contract.artifact import Golden, InvalidArtifact
+from service.contract.buckets import bucket
 from tests.artifacts import edit, toy
+from tests.artifacts.rows import unstack
 
 
 @pytest.fixture
@@ -32,9 +34,7 @@ def refused(folder: Path) -> str:
 
 def array(golden: Golden, name: str) -> NDArray[Any]:
     """An array of golden.npz by its name there."""
-    found: NDArray[Any] = {**golden.inputs, "quantiles": golden.quantiles, "scale": golden.scale}[
-        name
-    ]
+    found: NDArray[Any] = {**golden.inputs, **golden.outputs, "scale": golden.scale}[name]
     return found
 
 
@@ -49,13 +49,17 @@ def test_a_good_version_is_read_whole() -> None:
             np.testing.assert_array_equal(array(found.golden, name), arrays[name])
 
 
-def test_golden_histories_are_the_rows_without_their_padding() -> None:
+def test_golden_rows_are_replayed_in_their_own_buckets() -> None:
     found = artifact.read(edit.TINY)
-    rows = [history.target for history in found.golden.histories(found.metadata.signature)]
-    assert [len(row) for row in rows] == found.golden.inputs["lengths"].tolist()
-    for row, padded in zip(rows, found.golden.inputs["context"], strict=True):
-        np.testing.assert_array_equal(row, padded[: len(row)])
-        assert np.isnan(padded[len(row) :]).all()
+    golden, signature = found.golden, edit.forecaster(edit.TINY).signature
+    blocks = signature.blocks(golden.given(signature))
+    assert sorted(row for block in blocks for row in block.rows) == [*range(len(golden.scale))]
+    for block in blocks:
+        context, lengths = block.inputs
+        np.testing.assert_array_equal(lengths, golden.inputs["lengths"][block.rows])
+        width = context.shape[1]
+        assert {bucket(n, signature.context_length) for n in lengths} == {width}
+        np.testing.assert_array_equal(context, golden.inputs["context"][block.rows, :width])
 
 
 @pytest.mark.parametrize("name", ["metadata.json", "model.onnx", "golden.npz"])
@@ -209,9 +213,8 @@ def test_the_same_arrays_are_written_as_the_same_bytes(folder: Path) -> None:
 def test_a_version_with_covariates_has_its_tensors_in_the_golden_rows(tmp_path: Path) -> None:
     found = artifact.read(toy.write(tmp_path))
     assert list(found.golden.inputs) == [spec.name for spec in toy.SIGNATURE.inputs]
-    for history, quantiles in zip(
-        found.golden.histories(toy.SIGNATURE), found.golden.quantiles, strict=True
-    ):
+    rows = unstack(found.golden.given(toy.SIGNATURE), toy.SIGNATURE)
+    for history, quantiles in zip(rows, found.golden.outputs["quantiles"], strict=True):
         np.testing.assert_array_equal(toy.answer(history), quantiles)
 
 

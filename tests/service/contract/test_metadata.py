@@ -8,21 +8,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from service.contract.frequency import Frequency
-from service.contract.metadata import (
+from service.contract.forecast import (
     Category,
     Covariates,
+    ForecastMetadata,
     ForecastSignature,
-    Metadata,
     Scores,
 )
+from service.contract.frequency import Frequency
 from tests.artifacts import edit, toy
 
 
-def metadata(**changes: object) -> Metadata:
+def metadata(**changes: object) -> ForecastMetadata:
     """The committed metadata with other top-level fields, by way of JSON."""
     document = edit.read_metadata(edit.TINY) | changes
-    return Metadata.model_validate_json(json.dumps(document))
+    return ForecastMetadata.model_validate_json(json.dumps(document))
 
 
 def signature(**changes: Any) -> ForecastSignature:
@@ -39,9 +39,9 @@ def signature(**changes: Any) -> ForecastSignature:
 
 def test_the_committed_metadata_survives_a_round_trip() -> None:
     text = (edit.TINY / "metadata.json").read_text()
-    found = Metadata.model_validate_json(text)
+    found = ForecastMetadata.model_validate_json(text)
     assert found.model_dump_json(indent=2) + "\n" == text
-    assert Metadata.model_validate_json(found.model_dump_json()) == found
+    assert ForecastMetadata.model_validate_json(found.model_dump_json()) == found
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_no_number_in_the_file_can_be_anything_but_finite(number: str) -> None:
     text = (edit.TINY / "metadata.json").read_text()
     assert '"atol": 2e-6' in text
     with pytest.raises(ValidationError, match="finite"):
-        Metadata.model_validate_json(text.replace('"atol": 2e-6', f'"atol": {number}'))
+        ForecastMetadata.model_validate_json(text.replace('"atol": 2e-6', f'"atol": {number}'))
 
 
 @pytest.mark.parametrize("name", ["", ".tiny", "_tiny", "a/b", "a.b", "..", "tiny\n", "a" * 65])
@@ -168,7 +168,7 @@ def test_metadata_from_before_covariates_is_read_as_having_none() -> None:
     older = edit.read_metadata(edit.TINY)
     for field in ("covariates", "calendar"):
         older["signature"].pop(field)
-    found = Metadata.model_validate_json(json.dumps(older))
+    found = ForecastMetadata.model_validate_json(json.dumps(older))
     assert found.signature.covariates == Covariates()
     assert not found.signature.covariates
     assert not found.signature.calendar

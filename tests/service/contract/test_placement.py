@@ -9,9 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from service.contract.metadata import ForecastSignature
-from service.contract.placement import PACKET, Block, History, bucket, place, stack, unstack
+from service.contract.buckets import PACKET, bucket
+from service.contract.forecast import ForecastSignature
+from service.contract.metadata import Block
+from service.contract.placement import History, place, stack
 from tests.artifacts import toy
+from tests.artifacts.rows import unstack
 
 lengths = st.integers(1, 3000)
 histories = st.lists(

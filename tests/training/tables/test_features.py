@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.contract.metadata import Category, Covariates
+from service.contract.forecast import Category, Covariates
 from training.data import InvalidTable, Panel, Roles, from_frame
 
 ROLES = Roles(past=("visits",), known=("price", "promo"), static=("size",), categories=("region",))

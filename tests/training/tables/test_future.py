@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from service.contract.metadata import Category, Covariates, ForecastSignature
+from service.contract.forecast import Category, Covariates, ForecastSignature
 from tests.training.tables.test_features import shops, with_cell
 from training.data import InvalidTable, load_for
 
