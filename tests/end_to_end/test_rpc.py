@@ -15,8 +15,9 @@ import tritonclient.grpc.aio as triton_aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from numpy.typing import NDArray
 
+from service.contract.forecast import ForecastMetadata
 from service.contract.placement import History, place
-from service.repository import AnyModel, open_version
+from service.repository import LiveModel, narrow, open_version
 from tests.artifacts import toy
 from tests.conftest import ARTIFACTS
 from tests.end_to_end.rpc_client import (
@@ -59,8 +60,8 @@ def own_answer(named: Tensors) -> NDArray[np.float32]:
 
 
 @cache
-def _tiny() -> AnyModel:
-    return open_version(ARTIFACTS, "tiny", 1, "cpu")
+def _tiny() -> LiveModel[ForecastMetadata]:
+    return narrow(open_version(ARTIFACTS, "tiny", 1, "cpu"), ForecastMetadata)
 
 
 @pytest.mark.parametrize("rows", [1, 5, 100])

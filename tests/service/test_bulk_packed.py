@@ -37,7 +37,7 @@ class Asked:
     lanes, max_batch_rows = 2, 4
     name, version, signature = "m", 1, PLAIN
 
-    def get(self, name: str, version: int | None) -> Any:
+    def get_for(self, kind: type, name: str, version: int | None) -> Any:
         return self
 
     @property

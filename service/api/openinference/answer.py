@@ -1,32 +1,29 @@
-"""The quantiles of a forecast -> the body of an infer response, in JSON or in bytes, or packed.
+"""The outputs of a model -> the body of an infer response, in JSON or in bytes, or packed.
 
 JSON holds the fewest digits that read back to the same float32; bytes are the float32 themselves.
 """
 
 import asyncio
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any
-
-import numpy as np
 
 from service.api.json_body import write_numbers
-from service.api.openinference.question import BINARY_SIZE, HEADER
+from service.api.openinference.question import HEADER
 from service.api.responses import Reply, to_json
-from service.contract.metadata import QUANTILES
-from service.forecaster import TensorForecast
+from service.forecaster import TensorAnswer
 
 SMALLEST_PACKED = 4096  # bytes; a smaller body costs more to pack than to send
 _LARGE = 1 << 16  # bytes that are better packed beside the event loop
+_JSON, _BYTES = b"application/json", b"application/octet-stream"
 _WINDOWS = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}  # of zlib, by encoding
 
 
 async def write_answer(
-    forecast: TensorForecast,
+    answer: TensorAnswer,
     identifier: str | None,
     *,
-    binary: bool,
+    outputs: Mapping[str, bool],
     accepted: bytes | None,
     headers: Sequence[tuple[bytes, bytes]],
 ) -> Reply:
@@ -34,26 +31,34 @@ async def write_answer(
 
     Args:
         identifier: what the request called itself, sent back.
-        binary: the quantiles as bytes behind the JSON.
+        outputs: the names of those that are wanted, in their order; True: as bytes behind the JSON.
         accepted: the value of Accept-Encoding.
     """
-    quantiles = np.ascontiguousarray(forecast.quantiles, np.float32)
-    output: dict[str, Any] = {"name": QUANTILES, "datatype": "FP32", "shape": quantiles.shape}
-    content = {"model_name": forecast.model, "model_version": str(forecast.version)}
-    if identifier is not None:
-        content["id"] = identifier
-    if binary:
-        output["parameters"] = {BINARY_SIZE: quantiles.nbytes}
-        text = to_json({**content, "outputs": [output]})
-        body, media = text + quantiles.tobytes(), b"application/octet-stream"
-        headers = [*headers, (HEADER, b"%d" % len(text))]
-    else:
-        text = to_json({**content, "outputs": [output]}).removesuffix(b"}]}")
-        data = await write_numbers(quantiles.ravel())
-        body, media = b'%b,"data":%b}]}' % (text, data), b"application/json"
+    texts: list[bytes] = []
+    raw: list[bytes] = []
+    for name, binary in outputs.items():
+        values = answer.outputs[name]
+        described = _described(name, values.shape)
+        if binary:
+            raw.append(values.tobytes())
+            texts.append(b'%b,"parameters":{"binary_data_size":%d}}' % (described, values.nbytes))
+        else:
+            texts.append(b'%b,"data":%b}' % (described, await write_numbers(values.ravel())))
+    told = b"" if identifier is None else b',"id":%b' % to_json(identifier)
+    head = (to_json(answer.model), answer.version, told, b",".join(texts))
+    body, media = b'{"model_name":%b,"model_version":"%d"%b,"outputs":[%b]}' % head, _JSON
+    if raw:
+        headers = [*headers, (HEADER, b"%d" % len(body))]
+        body, media = b"".join((body, *raw)), _BYTES
     if accepted is None or len(body) < SMALLEST_PACKED:
         return Reply(body, 200, media, headers)
     return await _packed(body, media, accepted, headers)
+
+
+@lru_cache(maxsize=1024)
+def _described(name: str, shape: tuple[int, ...]) -> bytes:
+    """The beginning of an output's JSON."""
+    return to_json({"name": name, "datatype": "FP32", "shape": shape})[:-1]
 
 
 async def _packed(

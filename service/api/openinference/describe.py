@@ -10,7 +10,7 @@ from typing import Any
 from service.api.openinference.datatypes import DATATYPES
 from service.api.openinference.values import described
 from service.contract.metadata import Metadata, TensorSpec
-from service.repository import LiveModel, Repository
+from service.repository import AnyModel, Repository
 from service.statistics import ModelStatistics, Spent
 
 EXTENSIONS = (
@@ -43,7 +43,7 @@ def model(metadata: Metadata) -> Json:
     }
 
 
-def config(live: LiveModel, most_rows: int) -> Json:
+def config(live: AnyModel, most_rows: int) -> Json:
     """The model's configuration as a Triton server would have it; `dims` are without the batch.
 
     Args:

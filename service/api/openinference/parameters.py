@@ -1,6 +1,8 @@
 """Parameters of a request that nobody here offers, for the REST and the gRPC form alike."""
 
-_STATELESS = "requests are independent of each other here; send each history whole"
+_STATELESS = (
+    "requests are independent of each other here; send a history whole, and the state of a text"
+)
 _UNSUPPORTED = {  # parameters of a request, and what to do instead
     "sequence_id": _STATELESS,
     "sequence_start": _STATELESS,

@@ -1,21 +1,24 @@
 """The body of an infer request -> named tensors, and how the caller wants the answer.
 
 The body is JSON, or JSON and behind it the bytes of the tensors that say `binary_data_size`; then
-the header Inference-Header-Content-Length says where the JSON ends. A parameter that would change
-the answer and that we do not have is refused; others of the caller's own are ignored.
+the header Inference-Header-Content-Length says where the JSON ends. Where it ends at 0, the body is
+the bytes of the only input. A parameter that would change the answer and that we do not have is
+refused; others of the caller's own are ignored.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 from msgspec import UNSET
 from numpy.typing import NDArray
 
-from service.api.openinference.body import Body, Elements, Input, Parameters, read_body
+from service.api.openinference.body import Body, Elements, Input, Output, Parameters, read_body
+from service.api.openinference.outputs import NO_CLASSES, wrong_output
 from service.api.openinference.parameters import unsupported
-from service.api.openinference.values import Expected, expected_inputs, from_bytes, from_json
-from service.contract.metadata import QUANTILES, ForecastSignature
+from service.api.openinference.values import Expected, expected_tensors, from_bytes, from_json
+from service.contract.metadata import Signature
 from service.errors import Malformed
 
 HEADER = b"inference-header-content-length"
@@ -35,11 +38,11 @@ class Question:
     tensors: dict[str, NDArray[Any]]
     identifier: str | None  # to be sent back
     timeout_s: float | None
-    binary: bool  # whether the quantiles are wanted as bytes
+    outputs: Mapping[str, bool]  # those that are wanted, in their order; True: as bytes
 
 
 async def read_question(
-    body: bytes, header: bytes | None, model: str, signature: ForecastSignature
+    body: bytes, header: bytes | None, model: str, signature: Signature
 ) -> Question:
     """Understand one request to one model.
 
@@ -49,14 +52,18 @@ async def read_question(
     Raises:
         Malformed: not the documented request; the message says where.
     """
+    expected = expected_tensors(signature)
     end = len(body) if header is None else _json_length(header, len(body))
+    if end == 0 and header is not None:
+        tensors = _read_raw(body, model, expected.inputs)
+        return Question(tensors, None, None, dict.fromkeys(expected.outputs, True))
     parsed = await read_body(body if end == len(body) else body[:end])
     parameters = parsed.parameters
     return Question(
-        tensors=_read_tensors(parsed.inputs, body, end, model, expected_inputs(signature)),
+        tensors=_read_tensors(parsed.inputs, body, end, model, expected.inputs),
         identifier=parsed.id,
         timeout_s=None if parameters is None else _read_timeout(parameters),
-        binary=_wants_binary(parsed, model),
+        outputs=_wanted_outputs(parsed, model, expected.outputs),
     )
 
 
@@ -67,12 +74,26 @@ def _json_length(header: bytes, size: int) -> int:
             f"header Inference-Header-Content-Length is {text!r}, expected the number of bytes of "
             f"the JSON in the uncompressed body, at most {size}"
         )
-    if int(header) == 0:
+    return int(header)
+
+
+def _read_raw(body: bytes, model: str, wanted: Mapping[str, Expected]) -> dict[str, NDArray[Any]]:
+    """The only input of a model, as many rows as there are bytes for."""
+    first, *others = wanted.values()
+    if others or -1 in first.shape[1:]:
         raise Malformed(
             "header Inference-Header-Content-Length is 0: a raw body has room for one input, and "
-            f"models here take several; send JSON that names each with its {BINARY_SIZE}"
+            f"model {model!r} takes {', '.join(wanted)}; send JSON that names each with its "
+            f"{BINARY_SIZE}"
         )
-    return int(header)
+    row = prod(first.shape[1:]) * first.dtype.itemsize
+    if not body or len(body) % row:
+        raise Malformed(
+            f"inference input {first.name!r} has {len(body)} bytes of data, expected {row} for "
+            f"each row of {first}",
+            first.name,
+        )
+    return {first.name: from_bytes(body, (len(body) // row, *first.shape[1:]), first)}
 
 
 def _read_tensors(
@@ -146,26 +167,27 @@ def _read_timeout(parameters: Mapping[str, Any]) -> float | None:
     return min(timeout, _DAY_US) / 1e6 if timeout else None
 
 
-def _wants_binary(body: Body[Elements], model: str) -> bool:
-    """Whether the one output there is shall be bytes: its own word counts, then the request's."""
+def _wanted_outputs(
+    body: Body[Elements], model: str, known: Mapping[str, Expected]
+) -> dict[str, bool]:
+    """Those that are asked for, else all; an output's own word counts, then the request's."""
     binary = _flag(body.parameters, "binary_data_output", False)
-    if body.outputs is None:
-        return binary
-    if len(body.outputs) > 1 and all(output.name == QUANTILES for output in body.outputs):
-        raise Malformed(f"inference output {QUANTILES!r} is asked twice", "outputs")
+    if not body.outputs:
+        return dict.fromkeys(known, binary)
+    wanted: dict[str, bool] = {}
     for output in body.outputs:
-        if output.name != QUANTILES:
-            raise Malformed(
-                f"unexpected inference output {_short(output.name)} for model {model!r}; it has "
-                f"{QUANTILES!r}",
-                "outputs",
-            )
-        parameters = output.parameters or {}
-        _no_shared_memory(f"inference output {QUANTILES!r}", parameters)
-        if parameters.get("classification"):
-            raise Malformed(f"inference output {QUANTILES!r}: forecasts are no classes", "outputs")
-        binary = _flag(parameters, "binary_data", binary)
-    return binary
+        if output.name not in known or output.name in wanted:
+            raise wrong_output(output.name, model, known)
+        wanted[output.name] = _is_binary(output, binary) if output.parameters else binary
+    return wanted
+
+
+def _is_binary(output: Output, default: bool) -> bool:
+    parameters, label = output.parameters or {}, f"inference output {output.name!r}"
+    _no_shared_memory(label, parameters)
+    if parameters.get("classification"):
+        raise Malformed(f"{label}: {NO_CLASSES}", "outputs")
+    return _flag(parameters, "binary_data", default)
 
 
 def _flag(parameters: Parameters, name: str, default: bool) -> bool:

@@ -14,7 +14,7 @@ from service.api.openinference.question import HEADER, read_question
 from service.api.responses import Reply, answer_headers, json_response, short
 from service.errors import Malformed, ServiceError, Unavailable
 from service.inquiry import TensorInquiry
-from service.repository import LiveModel
+from service.repository import AnyModel
 from service.statistics import statistics
 
 _MODEL = "/v2/models/{name}"
@@ -45,7 +45,7 @@ openinference = Dialect(write_error, prefix="/v2", tag="Open Inference Protocol"
 @openinference.post(f"{_MODEL}/infer", openapi_extra=_BODY)
 @openinference.post(f"{_MODEL_VERSION}/infer", openapi_extra=_BODY)
 async def infer(exchange: Exchange) -> Response:
-    """Tensors in, quantiles out; JSON or binary, as the request says."""
+    """Tensors in, tensors out; JSON or binary, as the request says."""
     forecaster, allowed = exchange.forecaster, exchange.timeout_s
     forecaster.check_room(allowed)
     body = await exchange.content()
@@ -57,7 +57,7 @@ async def infer(exchange: Exchange) -> Response:
     return await write_answer(
         answer,
         question.identifier,
-        binary=question.binary,
+        outputs=question.outputs,
         accepted=exchange.header(b"accept-encoding"),
         headers=answer_headers(answer.model, answer.version, answer.timing, exchange.arrived),
     )
@@ -161,7 +161,7 @@ def _read_index(body: bytes) -> _Index:
         raise Malformed(message) from None
 
 
-def _live(exchange: Exchange) -> LiveModel:
+def _live(exchange: Exchange) -> AnyModel:
     repository = exchange.forecaster.repository
     return repository.get(exchange.parameters["name"], _version(exchange))
 

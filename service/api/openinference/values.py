@@ -7,20 +7,20 @@ Shape letter: N elements.
 """
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from service.api.openinference.body import Elements
 from service.api.openinference.datatypes import DATATYPES
-from service.contract.metadata import ForecastSignature, TensorSpec
+from service.contract.metadata import Signature, TensorSpec
 from service.errors import Malformed
 
 Array = NDArray[Any]
@@ -30,7 +30,7 @@ _LONGEST = 40  # characters of a value in one message
 
 @dataclass(frozen=True)
 class Expected:
-    """One input as the protocol names it."""
+    """One tensor of a model as the protocol names it."""
 
     name: str
     datatype: str
@@ -41,6 +41,13 @@ class Expected:
         return f"{self.name} {self.datatype} {[*self.shape]}"
 
 
+class Tensors(NamedTuple):
+    """The tensors of a model by name, in the order of its signature."""
+
+    inputs: Mapping[str, Expected]
+    outputs: Mapping[str, Expected]
+
+
 def described(spec: TensorSpec) -> Expected:
     """A tensor of the graph in the protocol's words."""
     shape = tuple(size if isinstance(size, int) else -1 for size in spec.shape)
@@ -48,9 +55,13 @@ def described(spec: TensorSpec) -> Expected:
 
 
 @lru_cache(maxsize=256)  # models are few
-def expected_inputs(signature: ForecastSignature) -> dict[str, Expected]:
-    """The inputs of a model by name, in the order of its signature."""
-    return {spec.name: described(spec) for spec in signature.inputs}
+def expected_tensors(signature: Signature) -> Tensors:
+    """What a model takes and gives."""
+    inputs, outputs = (
+        {spec.name: described(spec) for spec in specs}
+        for specs in (signature.inputs, signature.outputs)
+    )
+    return Tensors(inputs, outputs)
 
 
 def from_bytes(raw: bytes, shape: Sequence[int], expected: Expected) -> Array:

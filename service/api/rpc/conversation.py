@@ -16,12 +16,12 @@ from service.api.rpc.proto.inference_pb2 import (
     ModelStreamInferResponse,
 )
 from service.errors import Unavailable
-from service.forecaster import TensorForecast
+from service.forecaster import TensorAnswer
 
 METHOD = "/inference.GRPCInferenceService/ModelStreamInfer"
 AHEAD = 64  # requests of one stream that are read and not answered; then its client has to wait
 
-Infer = Callable[[ModelInferRequest, Context], Awaitable[TensorForecast]]
+Infer = Callable[[ModelInferRequest, Context], Awaitable[TensorAnswer]]
 Answer = asyncio.Task[ModelStreamInferResponse]
 
 
@@ -71,7 +71,7 @@ class Conversation:
         async def infer() -> ModelInferResponse:
             nonlocal request
             request = parse(ModelInferRequest, body)
-            return write(await self._infer(request, self._context), request.id)
+            return write(await self._infer(request, self._context), request)
 
         answer = await counted(METHOD, infer())
         if not isinstance(answer, Status):

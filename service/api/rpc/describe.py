@@ -15,7 +15,7 @@ from service.api.rpc.proto.inference_pb2 import (
     ServerMetadataResponse,
 )
 from service.contract.metadata import Metadata
-from service.repository import LiveModel, Repository
+from service.repository import AnyModel, Repository
 from service.statistics import statistics as statistics_of
 
 Kind = TypeVar("Kind", bound=Message)
@@ -31,7 +31,7 @@ def model(metadata: Metadata) -> ModelMetadataResponse:
     return _message(describe.model(metadata), ModelMetadataResponse)
 
 
-def config(live: LiveModel, most_rows: int) -> ModelConfig:
+def config(live: AnyModel, most_rows: int) -> ModelConfig:
     """The configuration of a model; `most_rows` is what one request may hold."""
     return _message(describe.config(live, most_rows), ModelConfig)
 

@@ -1,18 +1,19 @@
 """Inference messages <-> named tensors.
 
 Only what the message must agree on is checked here: that it names the inputs of the model, and that
-bytes, shape and datatype belong together. What a model wants of the values, `service/tensors.py`
+bytes, shape and datatype belong together. What a model wants of the values, `service/tensors`
 checks for all dialects alike.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from service.api.openinference.values import Expected, expected_inputs, from_bytes
+from service.api.openinference.outputs import wrong_output
+from service.api.openinference.values import Expected, expected_tensors, from_bytes
 from service.api.responses import short
 from service.api.rpc.parameters import agree_options, timeout_s
 from service.api.rpc.proto.inference_pb2 import (
@@ -20,9 +21,9 @@ from service.api.rpc.proto.inference_pb2 import (
     ModelInferRequest,
     ModelInferResponse,
 )
-from service.contract.metadata import QUANTILES, ForecastSignature
+from service.contract.metadata import Signature
 from service.errors import Malformed
-from service.forecaster import TensorForecast
+from service.forecaster import TensorAnswer
 from service.inquiry import TensorInquiry
 
 Tensor = ModelInferRequest.InferInputTensor
@@ -31,7 +32,7 @@ Tensor = ModelInferRequest.InferInputTensor
 def read(
     request: ModelInferRequest,
     version: int | None,
-    signature: ForecastSignature,
+    signature: Signature,
     remaining_s: float | None,
 ) -> TensorInquiry:
     """What a message asks of a model.
@@ -42,40 +43,35 @@ def read(
     Raises:
         Malformed: it contradicts itself or the model, or asks for what nobody here offers.
     """
-    _agree_outputs(request)
+    expected = expected_tensors(signature)
+    _agree_outputs(request, expected.outputs)
     return TensorInquiry(
         model=request.model_name,
         version=version,
-        tensors=_tensors(request, expected_inputs(signature)),
+        tensors=_tensors(request, expected.inputs),
         timeout_s=timeout_s(request.parameters, remaining_s),
     )
 
 
-def write(forecast: TensorForecast, identifier: str) -> ModelInferResponse:
-    """The answer: `quantiles` [B, H, Q] as raw bytes."""
-    quantiles = forecast.quantiles
+def write(answer: TensorAnswer, request: ModelInferRequest) -> ModelInferResponse:
+    """The outputs that a request asks for, in its order, or else all; as raw bytes."""
     response = ModelInferResponse(
-        model_name=forecast.model,
-        model_version=str(forecast.version),
-        id=identifier,
-        raw_output_contents=[quantiles.astype("<f4", copy=False).tobytes()],
+        model_name=answer.model, model_version=str(answer.version), id=request.id
     )
-    response.outputs.add(name=QUANTILES, datatype="FP32", shape=quantiles.shape)
+    for name in [output.name for output in request.outputs] or answer.outputs:
+        values = answer.outputs[name]
+        response.outputs.add(name=name, datatype="FP32", shape=values.shape)
+        response.raw_output_contents.append(values.astype("<f4", copy=False).tobytes())
     return response
 
 
-def _agree_outputs(request: ModelInferRequest) -> None:
-    """Nothing is asked for, which means everything, or the one output there is."""
+def _agree_outputs(request: ModelInferRequest, known: Collection[str]) -> None:
+    seen: set[str] = set()
     for output in request.outputs:
-        if output.name != QUANTILES:
-            raise Malformed(
-                f"unexpected inference output {short(output.name)!r} for model "
-                f"{request.model_name!r}; it has {QUANTILES!r}",
-                "outputs",
-            )
-        agree_options(output.parameters, f"inference output {QUANTILES!r}")
-    if len(request.outputs) > 1:
-        raise Malformed(f"inference output {QUANTILES!r} is asked twice", "outputs")
+        if output.name not in known or output.name in seen:
+            raise wrong_output(output.name, request.model_name, known)
+        agree_options(output.parameters, f"inference output {output.name!r}")
+        seen.add(output.name)
 
 
 def _tensors(request: ModelInferRequest, wanted: Mapping[str, Expected]) -> dict[str, NDArray[Any]]:

@@ -33,7 +33,7 @@ from service.api.rpc.proto.inference_pb2 import (
     ServerReadyResponse,
 )
 from service.errors import Unavailable
-from service.forecaster import Forecaster, TensorForecast
+from service.forecaster import Forecaster, TensorAnswer
 
 
 class Inference:
@@ -108,13 +108,13 @@ class Inference:
         if self.departure.closing.is_set():
             raise Unavailable("the service is shutting down; ask again")
         arrived = time.perf_counter()
-        forecast = await self.infer(request, context)
-        told = answer_headers(forecast.model, forecast.version, forecast.timing, arrived)
+        answer = await self.infer(request, context)
+        told = answer_headers(answer.model, answer.version, answer.timing, arrived)
         context.set_trailing_metadata([(name.decode(), value.decode()) for name, value in told])
-        return write(forecast, request.id)
+        return write(answer, request)
 
-    async def infer(self, request: ModelInferRequest, context: Context) -> TensorForecast:
-        """Tensors in, quantiles out."""
+    async def infer(self, request: ModelInferRequest, context: Context) -> TensorAnswer:
+        """Tensors in, tensors out."""
         model = find(self.repository, request.model_name, request.model_version).metadata
         inquiry = read(request, model.version, model.signature, context.time_remaining())
         return await self.forecaster.infer(inquiry)

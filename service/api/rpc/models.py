@@ -1,12 +1,12 @@
 """Which model a message means."""
 
 from service.api.openinference.lifecycle import read_version
-from service.repository import LiveModel, Repository
+from service.repository import AnyModel, Repository
 
 _LONGEST = 40  # characters of a version in a message
 
 
-def find(repository: Repository, name: str, version: str) -> LiveModel:
+def find(repository: Repository, name: str, version: str) -> AnyModel:
     """The live model of this name and, where one is named, of this version.
 
     Raises:

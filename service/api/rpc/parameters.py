@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from service.api.openinference.outputs import NO_CLASSES
 from service.api.openinference.parameters import unsupported
 from service.api.responses import short
 from service.api.rpc.proto.inference_pb2 import InferParameter
@@ -43,7 +44,7 @@ def agree_options(parameters: Parameters, label: str) -> None:
     if "shared_memory_region" in parameters:
         raise Malformed(f"{label}: shared memory is not supported; send the data in the message")
     if "classification" in parameters:
-        raise Malformed(f"{label}: forecasts are no classes")
+        raise Malformed(f"{label}: {NO_CLASSES}")
 
 
 def _value(given: InferParameter) -> bool | int | float | str | None:
