@@ -4,6 +4,7 @@ Without the extra that a command needs, it says in one line how to get it.
 """
 
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,6 +47,9 @@ def train(
     SOURCE is a worked example (airline) or a long table, CSV, Parquet or a folder of Parquet files:
     item_id, timestamp, target (or unique_id, ds, y; or two columns for one series). What each other
     column means is said by --past, --known, --static and --category.
+
+    airline-classic is the protocol of the tutorials, 12 months rolled forward by a one-step GRU,
+    beside the recipe airline; it takes --seed, --name and --models alone.
     """
     from service.contract.artifact import InvalidArtifact
     from training.checkpoint import CannotResume
@@ -56,33 +60,32 @@ def train(
     from training.origins import Origins
     from training.parity import ParityFailed
     from training.progress import Progress
+    from training.recipes import PROTOCOLS
     from training.train import train as run
 
+    protocol = PROTOCOLS.get(source.name)
     try:
-        panel, horizon = _open_source(source, horizon)
         name = name or _name_of(source.name)
-        network_config, fit_config = _configure(panel, Origins(horizon), effort)
-        click.echo(_summary(panel, network_config))
-        _remark(panel)
+        if protocol:
+            _check_nothing_chosen(source, effort, horizon, resume)
+            story = partial(protocol, effort.seed, name, models)
+        else:
+            panel, horizon = _open_source(source, horizon)
+            network_config, fit_config = _configure(panel, Origins(horizon), effort)
+            click.echo(_summary(panel, network_config))
+            _remark(panel)
+            story = partial(run, panel, network_config, fit_config, name, models, resume=resume)
         started = time.monotonic()
         with Progress(100, "%") as progress:
-            folder = run(
-                panel,
-                network_config,
-                fit_config,
-                name,
-                models,
-                resume=resume,
-                progress=progress.share,
-                say=progress.say,
-            )
+            folder = story(progress=progress.share, say=progress.say)
     except (InvalidTable, CannotResume, DeviceUnavailable, Diverged) as error:
         raise click.ClickException(str(error)) from None
     except (ExportFailed, InvalidArtifact, ParityFailed) as error:
         raise click.ClickException(f"nothing is published: {error}") from None
     except KeyboardInterrupt:
+        kept = "the same command with --resume continues from the last check"
         raise click.ClickException(
-            "interrupted; the same command with --resume continues from the last check"
+            f"interrupted; {'nothing is kept' if protocol else kept}"
         ) from None
     click.echo(f"Published {folder} in {time.monotonic() - started:.0f} s.")
 
@@ -195,9 +198,24 @@ def forecast(model: str, table: Path, output: Path, models: Path) -> None:
     click.echo(f"{count} series, {file.rows} rows in {rate}: {output}")
 
 
+def _check_nothing_chosen(source: Source, effort: Effort, *more: object) -> None:
+    """A protocol leaves nothing to choose but a seed."""
+    _, *roles = vars(source).values()
+    usual = effort.device == "cpu" and effort.devices == 1
+    if any((*roles, effort.budget, effort.levels, not usual, *more)):
+        raise click.UsageError(
+            f"{source.name} is a fixed protocol: it takes --seed, --name and --models alone"
+        )
+
+
 def _open_source(source: Source, horizon: int | None) -> "tuple[Panel, int]":
     from training import data, recipes
 
+    if source.name in recipes.PROTOCOLS:
+        raise click.UsageError(
+            f"{source.name} is a fixed protocol, judged where it is trained: "
+            f"gatecast train {source.name}"
+        )
     roles = data.Roles(source.past, source.known, source.static, source.categories)
     if source.name in recipes.RECIPES:
         if roles != data.Roles():

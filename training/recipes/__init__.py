@@ -1,10 +1,10 @@
-"""Worked examples by name: what data, what horizon; network and fit follow from the data."""
+"""Worked examples by name: data that network and fit follow from, or a protocol of their own."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from training.data import Panel
-from training.recipes import airline
+from training.recipes import airline, airline_classic
 
 
 @dataclass(frozen=True)
@@ -16,3 +16,4 @@ class Recipe:
 
 
 RECIPES = {"airline": Recipe(airline.load, horizon=12)}
+PROTOCOLS = {"airline-classic": airline_classic.train}  # which leave nothing to choose but a seed
