@@ -168,6 +168,7 @@ def forecast(model: str, table: Path, output: Path, models: Path) -> None:
     TABLE has the columns that the model was trained with. Where the model has known covariates, the
     last rows of every item, as many as its horizon, are those to forecast: with an empty target.
     """
+    from service.contract import layout
     from service.contract.artifact import InvalidArtifact
     from service.contract.forecast import ForecastMetadata
     from service.errors import ServiceError
@@ -177,8 +178,8 @@ def forecast(model: str, table: Path, output: Path, models: Path) -> None:
     from training.output import Output
     from training.progress import Progress
 
-    name, version = _find_version(models, model)
     try:
+        name, version = layout.find(models, model)
         live = narrow(open_version(models, name, version, "cpu"), ForecastMetadata)
         with Output(output) as file:
             panel = data.load_for(table, live.metadata.signature)
@@ -189,7 +190,7 @@ def forecast(model: str, table: Path, output: Path, models: Path) -> None:
                     file.add(frame)
                     progress.advance(frame.height // live.metadata.signature.horizon)
             seconds = time.monotonic() - started
-    except (data.InvalidTable, InvalidArtifact, ServiceError, OSError) as error:
+    except (layout.NoVersion, data.InvalidTable, InvalidArtifact, ServiceError, OSError) as error:
         raise click.ClickException(str(error)) from None
     except KeyboardInterrupt:
         raise click.ClickException(f"interrupted; {output} is as it was") from None
@@ -258,21 +259,6 @@ def _summary(panel: "Panel", config: "NetworkConfig") -> str:
         f"{len(panel.series)} series, {steps} steps, freq {panel.frequency.alias}, seasonality "
         f"{config.seasonality}; context {config.context_length}, horizon {config.horizon}"
     )
-
-
-def _find_version(models: Path, model: str) -> tuple[str, int]:
-    from service.contract import layout
-
-    name, _, version = model.partition("@")
-    found = layout.versions(models, name)
-    if not found:
-        known = ", ".join(layout.names(models)) if models.is_dir() else "none"
-        raise click.ClickException(f"no model {name!r} in {models}; there: {known or 'none'}")
-    if not version:
-        return name, found[-1]
-    if not version.isdigit() or int(version) not in found:
-        raise click.ClickException(f"model {name!r} has versions {found}, not {version!r}")
-    return name, int(version)
 
 
 COMMANDS = [train, backtest, forecast]

@@ -7,7 +7,18 @@ from typing import Any
 import click
 
 _EXTRAS = {
-    "train": {"torch", "onnx", "onnxscript", "polars", "statsforecast", "matplotlib", "tqdm"},
+    "train": {
+        "lightning_fabric",
+        "matplotlib",
+        "onnx",
+        "onnxscript",
+        "polars",
+        "pooch",
+        "sklearn",
+        "statsforecast",
+        "torch",
+        "tqdm",
+    },
     "tables": {"polars", "tqdm"},
     "cpu": {"onnxruntime"},
 }

@@ -2,78 +2,33 @@
 how the error grows along the horizon, and where the forecasts are worst.
 
 However many series there are, a picture shows a few of them or a mean over all.
-Figures are drawn without pyplot, so that nothing global is left behind, and hold neither a date nor
-a version: the same training gives the same bytes.
 """
 
-import warnings
-from collections.abc import Callable
 from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
 from training.diagnosis import error_by_step, reliability, worst
+from training.drawing import BLUE, INK, MUTED, ORANGE, save
 from training.evaluate import MODEL, Backtest, interval, middle
 from training.fit import LossCurve
 
 MOST = 6  # series in the picture of forecasts; more would be too small to read
 TAIL = 3  # horizons of history before a forecast, so that it fills a quarter of the picture
 
-INK, MUTED, GRID = "#26323d", "#77838f", "#e4e8ec"
-BLUE, ORANGE = "#1f66b5", "#d9731a"  # the GRU, the best baseline
-STYLE = {
-    "axes.axisbelow": True,
-    "axes.edgecolor": MUTED,
-    "axes.grid": True,
-    "axes.labelcolor": INK,
-    "axes.labelsize": 9,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "axes.titlecolor": INK,
-    "axes.titlelocation": "left",
-    "axes.titlesize": 11,
-    "figure.constrained_layout.h_pad": 0.06,  # inches
-    "figure.constrained_layout.w_pad": 0.1,
-    "font.size": 9,
-    "grid.color": GRID,
-    "legend.edgecolor": "none",
-    "legend.framealpha": 1,
-    "lines.markersize": 3,
-    "lines.solid_capstyle": "round",
-    "text.color": INK,
-    "xtick.color": MUTED,
-    "xtick.labelcolor": INK,
-    "ytick.color": MUTED,
-    "ytick.labelcolor": INK,
-}
-
 
 def write(folder: Path, curve: LossCurve, backtest: Backtest) -> None:
     """Draw loss, forecast, calibration, horizon and worst.png, 960 x 540; makes the folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    _save(folder / "loss.png", lambda figure: _loss(figure, curve))
-    _save(folder / "forecast.png", lambda figure: _forecast(figure, backtest))
-    _save(folder / "calibration.png", lambda figure: _calibration(figure, backtest))
-    _save(folder / "horizon.png", lambda figure: _horizon(figure, backtest))
-    _save(folder / "worst.png", lambda figure: _worst(figure, backtest))
-
-
-def _save(path: Path, draw: Callable[[Figure], None]) -> None:
-    with mpl.rc_context(), warnings.catch_warnings():
-        mpl.rcdefaults()  # no one's own settings
-        mpl.rcParams.update(STYLE)
-        # Item ids may be in any script; what the font lacks is drawn as a box.
-        warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
-        figure = Figure(figsize=(8, 4.5), dpi=120, layout="constrained")
-        FigureCanvasAgg(figure)
-        draw(figure)
-        figure.savefig(path, metadata={"Software": None})
+    save(folder / "loss.png", lambda figure: _loss(figure, curve))
+    save(folder / "forecast.png", lambda figure: _forecast(figure, backtest))
+    save(folder / "calibration.png", lambda figure: _calibration(figure, backtest))
+    save(folder / "horizon.png", lambda figure: _horizon(figure, backtest))
+    save(folder / "worst.png", lambda figure: _worst(figure, backtest))
 
 
 def _loss(figure: Figure, curve: LossCurve) -> None:

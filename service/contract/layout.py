@@ -9,6 +9,10 @@ _NAME = re.compile(NAME_PATTERN)
 _VERSION = re.compile(r"^[1-9][0-9]{0,8}$")
 
 
+class NoVersion(LookupError):
+    """A model or version that was asked for is not in the folder."""
+
+
 def is_name(text: str) -> bool:
     """Whether a model may have this name: it is never a path, and never two lines."""
     return _NAME.fullmatch(text) is not None
@@ -31,3 +35,21 @@ def versions(models: Path, name: str) -> list[int]:
 def folder(models: Path, name: str, version: int) -> Path:
     """Where one version lives."""
     return models / name / str(version)
+
+
+def find(models: Path, text: str) -> tuple[str, int]:
+    """The version that `name` (its highest) or `name@version` means.
+
+    Raises:
+        NoVersion: there is none; the message says what there is.
+    """
+    name, _, version = text.partition("@")
+    found = versions(models, name)
+    if not found:
+        known = ", ".join(names(models)) if models.is_dir() else ""
+        raise NoVersion(f"no model {name!r} in {models}; there: {known or 'none'}")
+    if not version:
+        return name, found[-1]
+    if not version.isdigit() or int(version) not in found:
+        raise NoVersion(f"model {name!r} has versions {found}, not {version!r}")
+    return name, int(version)

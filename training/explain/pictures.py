@@ -4,24 +4,19 @@ Gates are shown in ten shades, so that a value can be read from them. Of many un
 at even distances from the shortest memory to the longest.
 """
 
-import warnings
-from collections.abc import Callable
 from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from PIL import Image
 
+from training.drawing import BLUE, INK, MUTED, ORANGE, save
 from training.explain.forcing import Outcome
 from training.explain.memory import OPENED, Gains, Memory, time_constants
 from training.explain.question import Floats, Question
 from training.explain.trace import Trace
-from training.report import BLUE, INK, MUTED, ORANGE, STYLE
 
 MOST_UNITS = 64  # rows of a picture of gates
 MOST_LABELS = 80  # tokens below one; of more, only their numbers
@@ -35,37 +30,22 @@ _COLORS = (INK, "#2a9d8f", "#8ab17d", ORANGE, "#b5446e", "#7b61a8")  # of the ca
 def gates(path: Path, trace: Trace, question: Question, shown: Floats) -> None:
     """The input, and below it r and z of every unit over time."""
     draw = _over_time if len(trace.x) > 1 else _of_one_step
-    _save(path, lambda figure: draw(figure, trace, question, shown))
+    save(path, lambda figure: draw(figure, trace, question, shown))
 
 
 def memory(path: Path, found: Memory) -> None:
     """Time constants of the units, and how a disturbance decays."""
-    _save(path, lambda figure: _memory(figure, found))
+    save(path, lambda figure: _memory(figure, found))
 
 
 def gradients(path: Path, found: Gains) -> None:
     """What is left of a gradient on its way back."""
-    _save(path, lambda figure: _gradients(figure, found))
+    save(path, lambda figure: _gradients(figure, found))
 
 
 def forced(path: Path, found: list[Outcome], question: Question) -> None:
     """What changes when a gate is held: the measure, and the forecasts if there are any."""
-    _save(path, lambda figure: _forced(figure, found, question))
-
-
-def _save(path: Path, draw: Callable[[Figure], None]) -> None:
-    with mpl.rc_context(), warnings.catch_warnings():
-        mpl.rcdefaults()  # no one's own settings
-        mpl.rcParams.update(STYLE)
-        # Texts may be in any script; what the font lacks is drawn as a box.
-        warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
-        figure = Figure(figsize=(8, 4.5), dpi=120, layout="constrained")
-        canvas = FigureCanvasAgg(figure)
-        draw(figure)
-        canvas.draw()
-        pixels = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
-        few = pixels.quantize(256, dither=Image.Dither.NONE)  # a third of the bytes
-        few.save(path, optimize=True)
+    save(path, lambda figure: _forced(figure, found, question))
 
 
 def _over_time(figure: Figure, trace: Trace, question: Question, shown: Floats) -> None:

@@ -1,21 +1,14 @@
-"""The pictures of a regression: how the loss fell, and what was predicted for the held-out rows.
+"""The pictures of a regression: how the loss fell, and what was predicted for the held-out rows."""
 
-Drawn without pyplot, so that nothing global is left behind, and without a date or a version: the
-same training gives the same bytes.
-"""
-
-from collections.abc import Callable
 from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from training.drawing import BLUE, MUTED, ORANGE, save
 from training.fit import LossCurve
 from training.regression.evaluate import MODEL, HeldOut
-from training.report import BLUE, MUTED, ORANGE, STYLE
 
 MOST_DOTS = 2000  # held-out rows in the picture; more would be one blot
 
@@ -23,18 +16,8 @@ MOST_DOTS = 2000  # held-out rows in the picture; more would be one blot
 def write(folder: Path, curve: LossCurve, held_out: HeldOut) -> None:
     """Draw loss and prediction.png, 960 x 540; makes the folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    _save(folder / "loss.png", lambda figure: _loss(figure, curve))
-    _save(folder / "prediction.png", lambda figure: _prediction(figure, held_out))
-
-
-def _save(path: Path, draw: Callable[[Figure], None]) -> None:
-    with mpl.rc_context():
-        mpl.rcdefaults()  # no one's own settings
-        mpl.rcParams.update(STYLE)
-        figure = Figure(figsize=(8, 4.5), dpi=120, layout="constrained")
-        FigureCanvasAgg(figure)
-        draw(figure)
-        figure.savefig(path, metadata={"Software": None})
+    save(folder / "loss.png", lambda figure: _loss(figure, curve))
+    save(folder / "prediction.png", lambda figure: _prediction(figure, held_out))
 
 
 def _loss(figure: Figure, curve: LossCurve) -> None:
