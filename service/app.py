@@ -14,19 +14,30 @@ from service.api.bulk import routes
 from service.api.counted import Counted
 from service.api.dialect import Dialect, Front
 from service.api.exchange import House
+from service.api.generate.routes import generation
 from service.api.native import native
 from service.api.openinference.routes import openinference
+from service.api.regress import regression
 from service.api.responses import install_error_handlers
 from service.api.timegpt.routes import timegpt
 from service.api.timeseries.routes import timeseries
 from service.drain import Drain
 from service.engine.batcher import Batcher
 from service.forecaster import Forecaster
+from service.generation.generator import Generator
 from service.providers import resolve
 from service.repository import Repository
 from service.settings import Settings
 
-DIALECTS: list[Dialect] = [native, routes.bulk, openinference, timegpt, timeseries]
+DIALECTS: list[Dialect] = [
+    native,
+    regression,
+    generation,
+    routes.bulk,
+    openinference,
+    timegpt,
+    timeseries,
+]
 
 # Seconds after which a thread that wants Python's lock gets it. With the usual 5 ms a lane would
 # wait longer for it than many a batch takes, whenever the event loop is busy.
@@ -48,7 +59,10 @@ def create_app(settings: Settings | None = None) -> Front:
             forecaster = _start(settings, leaving)
             leaving.push_async_callback(routes.close)
             app.state.forecaster = forecaster
-            front.house = House(settings, forecaster, drain)
+            generator = Generator(
+                forecaster.repository, forecaster.batcher, settings.max_text_tokens
+            )
+            front.house = House(settings, forecaster, generator, drain)
             await _start_rpc(settings, forecaster, drain, leaving)
             _tune_interpreter()
             yield {"drain": drain}  # uvicorn hands it to every connection

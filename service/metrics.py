@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from service import exposition as text
 from service.engine.batcher import BatchReport
-from service.exposition import FAMILIES, SECONDS, SHARES
+from service.exposition import FAMILIES, ROWS, SECONDS, SHARES
 from service.statistics import COMPUTE, FAILURES, INFERENCES, LAST, QUEUE, RUNS, SERIES
 from service.tally import Cells, Over, tally
 
@@ -101,6 +101,32 @@ def observe_batch(report: BatchReport) -> None:
         pending[0] = 0.0
 
 
+def observe_step(model: str, version: int, texts: int) -> None:
+    """Count a step of generation, which runs one token of each of so many texts."""
+    rows = _steps[model, version]
+    rows[bisect_left(ROWS, texts)] += 1.0
+    rows[-1] += texts
+
+
+def observe_text(model: str, version: int, tokens: int, first_s: float | None) -> None:
+    """Count a text that has ended, in whichever way.
+
+    Args:
+        tokens: written.
+        first_s: seconds until the first of them; None where there is none.
+    """
+    count, times = _texts[model, version]
+    count[0] += tokens
+    if first_s is not None:
+        times[bisect_left(SECONDS, first_s)] += 1.0
+        times[-1] += first_s
+
+
+def observe_texts(model: str, version: int, texts: int) -> None:
+    """Say how many texts a model writes now in this worker."""
+    _writing[model, version][0] = texts
+
+
 def refuse(reason: str) -> None:
     """Count a request that got an error: its type, or `cancelled` where the caller hung up."""
     _refused[reason][0] += 1.0
@@ -180,6 +206,19 @@ def _open_pending(model: Model) -> Cells:
     return tally.cells(key, over=Over.LIVING)
 
 
+def _open_steps(model: Model) -> Cells:
+    return _open("gatecast_step_texts", model[0], str(model[1]))
+
+
+def _open_texts(model: Model) -> tuple[Cells, Cells]:
+    of = (model[0], str(model[1]))
+    return _open("gatecast_tokens_total", *of), _open("gatecast_first_token_seconds", *of)
+
+
+def _open_writing(model: Model) -> Cells:
+    return tally.cells(("gatecast_texts", model[0], str(model[1])), over=Over.LIVING)
+
+
 def _open_queue(name: str) -> Cells:
     return tally.cells((name,), over=Over.LIVING)
 
@@ -191,5 +230,8 @@ _failures = _Opened(_open_failures)
 _runs = _Opened(_open_runs)
 _sizes = _Opened(_open_size)
 _pending = _Opened(_open_pending)
+_steps = _Opened(_open_steps)
+_texts = _Opened(_open_texts)
+_writing = _Opened(_open_writing)
 _queues = _Opened(_open_queue)
 _QUEUE = "gatecast_queue_rows"

@@ -62,6 +62,13 @@ class Settings(BaseSettings):
         description="Series that may wait for a lane. Beyond it requests get 429: a low limit "
         "refuses early, a high one lets callers wait long. Also the most series of one request.",
     )
+    max_text_tokens: int = Field(
+        16_384,
+        ge=2,
+        description="Tokens of a prompt and the text that continues it, together. A generation "
+        "runs the model once for each, so a high limit lets one caller take part in every batch "
+        "for long.",
+    )
     grpc_port: int | None = Field(
         None,
         ge=0,

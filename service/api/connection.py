@@ -7,33 +7,18 @@ cancel a handler whose client has gone; ours is, so that its rows leave the queu
 """
 
 import asyncio
-from typing import Any, cast
+from typing import cast
 
-from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from service import metrics
+from service.api.hangup import HANGUP, Hangup
 from service.api.one_write import OneWrite
 from service.api.responses import answer_error, error_response
 from service.drain import DrainingProtocol
 from service.errors import Malformed, ServiceError, TooLarge
 
 LARGEST_HEAD = 65536  # bytes of a request line and its headers; one more read may be held
-_HANGUP = "gatecast.hangup"  # of an ASGI scope's state
-
-
-class Hangup:
-    """Whether the caller has gone, and what is done for it until then."""
-
-    def __init__(self) -> None:
-        self.happened = False
-        self.task: asyncio.Task[Any] | None = None  # cancelled when it happens
-
-
-def hangup_of(scope: Scope) -> Hangup:
-    """That of the connection; behind another server than ours, one that never happens."""
-    found: Hangup | None = scope.get("state", {}).get(_HANGUP)
-    return found or Hangup()
 
 
 class Connection(DrainingProtocol):
@@ -52,9 +37,7 @@ class Connection(DrainingProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The caller has gone, or was let go."""
         super().connection_lost(exc)
-        self._hangup.happened = True
-        if self._hangup.task is not None:
-            self._hangup.task.cancel()
+        self._hangup.happen()
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser; refuse a head that grows beyond the limit."""
@@ -69,7 +52,7 @@ class Connection(DrainingProtocol):
         """A head begins."""
         self._head = 0
         super().on_message_begin()
-        self.scope["state"][_HANGUP] = self._hangup
+        self.scope["state"][HANGUP] = self._hangup
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a header; those after a chunked body are read by nobody."""

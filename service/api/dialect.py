@@ -17,8 +17,8 @@ from starlette.routing import compile_path
 from starlette.types import Receive, Scope, Send
 
 from service import metrics
-from service.api.connection import hangup_of
 from service.api.exchange import CANCELLED, Exchange, House
+from service.api.hangup import hangup_of
 from service.api.responses import answer_error, answer_unexpected, no_route, wrong_method
 from service.errors import ServiceError
 

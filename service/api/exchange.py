@@ -12,6 +12,7 @@ from service.api.compression import decompress
 from service.drain import Drain
 from service.errors import Malformed, TooLarge
 from service.forecaster import Forecaster
+from service.generation.generator import Generator
 from service.settings import Settings
 
 CANCELLED = "cancelled"  # in place of a status: the caller hung up
@@ -27,6 +28,7 @@ class House:
 
     settings: Settings
     forecaster: Forecaster
+    generator: Generator
     drain: Drain
 
 
@@ -39,6 +41,7 @@ class Exchange:
         "_receive",
         "arrived",
         "forecaster",
+        "generator",
         "parameters",
         "scope",
         "settings",
@@ -53,6 +56,7 @@ class Exchange:
         self.parameters = parameters  # of the path
         self.settings = house.settings
         self.forecaster = house.forecaster
+        self.generator = house.generator
         self._drain = house.drain
         self._by_name: dict[bytes, bytes] = dict(scope["headers"])
 

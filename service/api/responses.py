@@ -3,7 +3,8 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
 from typing import Any
 
 import orjson
@@ -12,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
 from service import metrics
+from service.api.hangup import hangup_of
 from service.engine.job import Timing
 from service.errors import (
     InferenceFailed,
@@ -38,21 +40,31 @@ class Reply(Response):
         status: int = 200,
         media: bytes = b"application/json",
         headers: Sequence[tuple[bytes, bytes]] = (),
+        parts: AsyncGenerator[bytes] | None = None,
     ) -> None:
         self.body = body
+        self.parts = parts  # that follow the body, of which the length is not known
         self.status_code = status
         self.background = None
-        self.raw_headers = [
-            (b"content-length", b"%d" % len(body)),
-            (b"content-type", media),
-            *headers,
-        ]
+        self.raw_headers = [(b"content-type", media), *headers]
+        if parts is None:
+            self.raw_headers.insert(0, (b"content-length", b"%d" % len(body)))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it."""
+        """Send it, until its end or the caller's."""
         start = {"status": self.status_code, "headers": self.raw_headers}
         await send({"type": "http.response.start", **start})
-        await send({"type": "http.response.body", "body": self.body})
+        if self.parts is None:
+            await send({"type": "http.response.body", "body": self.body})
+            return
+        hangup = hangup_of(scope)
+        async with aclosing(self.parts) as parts:
+            await send({"type": "http.response.body", "body": self.body, "more_body": True})
+            async for part in parts:
+                if hangup.happened:
+                    return
+                await send({"type": "http.response.body", "body": part, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
 
 
 def to_json(content: Any) -> bytes:
@@ -74,17 +86,27 @@ def answer_headers(model: str, version: int, timing: Timing, arrived: float) -> 
     total = time.perf_counter() - arrived
     spent = (timing.queue_s * 1e3, timing.compute_s * 1e3, total * 1e3)
     return [
-        (b"gatecast-model", b"%s@%d" % (model.encode(), version)),
+        model_header(model, version),
         (b"server-timing", b"queue;dur=%.3f, compute;dur=%.3f, total;dur=%.3f" % spent),
     ]
 
 
+def model_header(model: str, version: int) -> tuple[bytes, bytes]:
+    """Who answered."""
+    return b"gatecast-model", b"%s@%d" % (model.encode(), version)
+
+
 def error_response(error: ServiceError) -> Response:
-    """{"error": {"type", "message", "field"?}}: the error body of the native dialect."""
+    """The error body of the native dialect."""
+    return json_response(error_content(error), error.status)
+
+
+def error_content(error: ServiceError) -> dict[str, dict[str, str]]:
+    """{"error": {"type", "message", "field"?}}."""
     content = {"type": error.error_type, "message": short(error.message)}
     if error.field is not None:
         content["field"] = short(error.field)
-    return json_response({"error": content}, error.status)
+    return {"error": content}
 
 
 def answer_error(error: ServiceError, errors: Callable[[ServiceError], Response]) -> Response:

@@ -4,9 +4,11 @@ Here is what all tasks have in common; `forecast`, `regression` and `language` a
 own, and `tasks` knows them all.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
@@ -124,13 +126,23 @@ class Signature(Frozen, ABC):
 
     def split(self, joined: Array) -> dict[str, Array]:
         """`join` undone, by the names of the outputs."""
-        if len(self.outputs) == 1:
-            return {self.outputs[0].name: joined}
-        shapes = [spec.fixed(self.sizes(len(joined), 1)) for spec in self.outputs]
-        ends = np.cumsum([int(np.prod(shape[1:])) for shape in shapes])
-        parts = np.split(joined, ends[:-1], axis=1)
-        named = zip(self.outputs, parts, shapes, strict=True)
-        return {spec.name: part.reshape(shape) for spec, part, shape in named}
+        parts, rows = self._parts, len(joined)
+        if len(parts) == 1:
+            return {parts[0][0]: joined}
+        return {name: joined[:, at].reshape(rows, *shape) for name, at, shape in parts}
+
+    @cached_property
+    def _parts(self) -> list[tuple[str, slice, tuple[int, ...]]]:
+        """Of every output its name, its columns where several are joined, and the shape of a row.
+
+        Found out once: a step of generation is split thousands of times in a second.
+        """
+        found, end = [], 0
+        for spec in self.outputs:
+            shape = spec.fixed(self.sizes(1, 1))[1:]
+            start, end = end, end + math.prod(shape)
+            found.append((spec.name, slice(start, end), shape))
+        return found
 
 
 class ModelFile(Frozen):

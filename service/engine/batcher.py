@@ -111,7 +111,12 @@ class Batcher:
         self._pool(runner, shape).measure(rows, seconds)
 
     async def submit(
-        self, runner: Runner, parts: Sequence[Rows], timeout_s: float | None = None
+        self,
+        runner: Runner,
+        parts: Sequence[Rows],
+        timeout_s: float | None = None,
+        *,
+        let_in: bool = False,
     ) -> Outputs:
         """Run every part; their outputs in the same order, and where the time went.
 
@@ -119,6 +124,8 @@ class Batcher:
 
         Args:
             timeout_s: seconds from now in which the caller wants its answer.
+            let_in: these rows belong to a request that was admitted before: they are not judged,
+                and the time is counted from now.
 
         Raises:
             Overloaded: more rows would wait than `max_queue_rows`, or longer than the timeout.
@@ -128,16 +135,17 @@ class Batcher:
         """
         now = time.monotonic()
         self._pulse.want()
-        allowance = self._admission.allowance(
-            self.default_timeout_s if timeout_s is None else timeout_s
-        )
+        allowance = self.default_timeout_s if timeout_s is None else timeout_s
+        if not let_in:
+            allowance = self._admission.allowance(allowance)
         job = Job(self._loop.create_future(), now, allowance)
         for rows in parts:
             job.add(self._pool(runner, rows.shape), rows, now)
         with self._lock:
             if self._closing:
                 raise Unavailable("the service is shutting down")
-            self._admission.judge(job, now)
+            if not let_in:
+                self._admission.judge(job, now)
             self._line.join(job)
             self._wake(job)
         self._deadlines.add(job)

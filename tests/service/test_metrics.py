@@ -103,6 +103,23 @@ def test_answered_requests_are_counted_and_timed_by_model() -> None:
         assert found == pytest.approx(expected, abs=1e-2)
 
 
+def test_texts_and_their_steps_are_counted_by_model() -> None:
+    model = new("model")
+    of = {"model": model, "version": "2"}
+    for texts in (1, 2, 7, 7, 2000):
+        metrics.observe_step(model, 2, texts)
+    check(histogram("gatecast_step_texts", **of), [1, 2, 7, 7, 2000])
+    firsts = [duration() for _ in range(100)]
+    for first in firsts:
+        metrics.observe_text(model, 2, 3, first)
+    metrics.observe_text(model, 2, 0, None)  # ended before its first token
+    check(histogram("gatecast_first_token_seconds", **of), firsts)
+    assert value("gatecast_tokens_total", **of) == 300
+    for texts in (5, 4):
+        metrics.observe_texts(model, 2, texts)
+    assert value("gatecast_texts", **of) == 4
+
+
 def test_a_bound_is_part_of_its_bucket_and_the_first_is_50_microseconds() -> None:
     route = new("/v1/route")
     times = [49e-6, 50e-6, 51e-6, 100e-6, 50e-6 * 2**18, 14.0]

@@ -15,9 +15,9 @@ from service.api.bulk.aside import Pace
 from service.api.bulk.body import BulkAnswer, BulkBody, read_packed, write_forecast
 from service.api.bulk.helper import PARQUET, STREAM, Helper
 from service.api.bulk.packed import Packed, forecast_packed
-from service.api.connection import hangup_of
 from service.api.dialect import Dialect
 from service.api.exchange import Exchange
+from service.api.hangup import hangup_of
 from service.api.responses import Reply, answer_headers, error_response
 from service.contract.forecast import ForecastMetadata
 from service.errors import Malformed, UnsupportedMedia

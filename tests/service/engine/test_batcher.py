@@ -113,6 +113,22 @@ def test_rows_that_wait_while_a_lane_is_busy_share_the_next_batch() -> None:
     assert gate.sizes == [1, 3]
 
 
+def test_rows_of_a_request_that_was_let_in_are_not_judged_again() -> None:
+    gate = Gate()
+
+    async def story(batcher: Batcher) -> None:
+        running = await busy(batcher, gate)
+        with pytest.raises(Overloaded):
+            await ask(batcher, gate, Column(*range(6)))
+        late = asyncio.ensure_future(batcher.submit(gate, [Column(*range(6))], let_in=True))
+        await asyncio.sleep(0)
+        gate.opened.set()
+        await asyncio.gather(running, late)
+
+    scenario(story, max_queue_rows=5)
+    assert sum(gate.sizes) == 7
+
+
 def test_an_idle_lane_takes_a_lone_row_at_once() -> None:
     runner = Doubler()
 

@@ -1,0 +1,1 @@
+"""Texts, whole or while they are written."""

@@ -1,0 +1,1 @@
+"""Texts, one token at a time: sequences of many callers share the steps of a model."""
