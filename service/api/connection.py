@@ -7,54 +7,45 @@ cancel a handler whose client has gone; ours is, so that its rows leave the queu
 """
 
 import asyncio
-from typing import Any, cast
+from typing import cast
 
-from starlette.types import Scope
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
 from service import metrics
+from service.api.dialect import Front
+from service.api.direct import Direct
+from service.api.hangup import HANGUP, Hangup
 from service.api.one_write import OneWrite
 from service.api.responses import answer_error, error_response
 from service.drain import DrainingProtocol
 from service.errors import Malformed, ServiceError, TooLarge
 
 LARGEST_HEAD = 65536  # bytes of a request line and its headers; one more read may be held
-_HANGUP = "gatecast.hangup"  # of an ASGI scope's state
-
-
-class Hangup:
-    """Whether the caller has gone, and what is done for it until then."""
-
-    def __init__(self) -> None:
-        self.happened = False
-        self.task: asyncio.Task[Any] | None = None  # cancelled when it happens
-
-
-def hangup_of(scope: Scope) -> Hangup:
-    """That of the connection; behind another server than ours, one that never happens."""
-    found: Hangup | None = scope.get("state", {}).get(_HANGUP)
-    return found or Hangup()
 
 
 class Connection(DrainingProtocol):
-    """uvicorn's HTTP protocol, draining, with a limit and with errors in JSON."""
+    """uvicorn's HTTP protocol, draining, with a limit, errors in JSON and a short way to dialects.
+
+    Requests on one connection are answered in their order, whichever way they take.
+    """
 
     _head: int | None = None  # bytes of a head that has begun and not ended
     _hangup: Hangup
-    _answers: OneWrite
+    _socket: asyncio.Transport
+    _answers: OneWrite  # around it, for uvicorn
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A caller comes."""
         self._hangup = Hangup()
+        self._socket = transport
         self._answers = OneWrite(transport)
         super().connection_made(cast(asyncio.Transport, self._answers))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The caller has gone, or was let go."""
         super().connection_lost(exc)
-        self._hangup.happened = True
-        if self._hangup.task is not None:
-            self._hangup.task.cancel()
+        self._hangup.happen()
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser; refuse a head that grows beyond the limit."""
@@ -68,18 +59,61 @@ class Connection(DrainingProtocol):
     def on_message_begin(self) -> None:
         """A head begins."""
         self._head = 0
-        super().on_message_begin()
-        self.scope["state"][_HANGUP] = self._hangup
+        self.url = b""
+        self.headers = []
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a header; those after a chunked body are read by nobody."""
         if self._head is not None:
-            super().on_header(name, value)
+            self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         """The head has ended."""
         self._head = None
+        front = cast(Front, self.app)
+        target = front.find_url(self.parser.get_method(), self.url)
+        if target is None:
+            self._pass_on()
+            return
+        before = self.cycle
+        direct = Direct(self, self._socket, target, front.house, self._hangup)
+        self.cycle = cast(RequestResponseCycle, direct)
+        if before is None or before.response_complete:
+            direct.begin()
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((self.cycle, self.app))
+
+    def _pass_on(self) -> None:
+        """Let uvicorn begin, with what has come, as it would have."""
+        url, headers = self.url, self.headers
+        super().on_message_begin()
+        self.scope["state"][HANGUP] = self._hangup
+        self.on_url(url)
+        for name, value in headers:
+            super().on_header(name, value)
         super().on_headers_complete()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        """Begin what has waited for its turn; a thousand of them do not pile up on the stack."""
+        if isinstance(cycle, Direct):
+            self.loop.call_soon(cycle.begin)
+        else:
+            super()._start_asgi_task(cycle, app)
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of a body has come."""
+        if isinstance(self.cycle, Direct):
+            self.cycle.feed(body)
+        else:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """A body has ended."""
+        if isinstance(self.cycle, Direct):
+            self.cycle.finish_body()
+        else:
+            super().on_message_complete()
 
     def on_response_complete(self) -> None:
         """An answer has ended."""
