@@ -1,5 +1,8 @@
-"""One connection, below HTTP: a limit for the head of a request, our own words for bad HTTP, and
-the news that the caller hung up.
+"""One connection, below HTTP: the short way to a dialect, a limit for the head of a request, our
+own words for bad HTTP, and the news that the caller hung up.
+
+Requests of dialects are answered by `direct`, all others by uvicorn through ASGI, one after the
+other in the order in which they came.
 
 uvicorn keeps whatever a client sends before its body, however much that is, and answers what is not
 HTTP as plain text that no metric counts. Here both become errors like all others. Nor does it
@@ -25,26 +28,28 @@ LARGEST_HEAD = 65536  # bytes of a request line and its headers; one more read m
 
 
 class Connection(DrainingProtocol):
-    """uvicorn's HTTP protocol, draining, with a limit, errors in JSON and a short way to dialects.
-
-    Requests on one connection are answered in their order, whichever way they take.
-    """
+    """uvicorn's HTTP protocol, draining, with a limit and a short way to the dialects."""
 
     _head: int | None = None  # bytes of a head that has begun and not ended
+    _idle_since: float | None = None  # seconds of the loop's clock, where nothing is asked
     _hangup: Hangup
     _socket: asyncio.Transport
     _answers: OneWrite  # around it, for uvicorn
+    _front: Front | None  # None where uvicorn runs another application
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A caller comes."""
         self._hangup = Hangup()
         self._socket = transport
         self._answers = OneWrite(transport)
+        self._front = self.app if isinstance(self.app, Front) else None
         super().connection_made(cast(asyncio.Transport, self._answers))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The caller has gone, or was let go."""
         super().connection_lost(exc)
+        if self.timeout_keep_alive_task is not None:
+            self.timeout_keep_alive_task.cancel()
         self._hangup.happen()
 
     def data_received(self, data: bytes) -> None:
@@ -70,9 +75,10 @@ class Connection(DrainingProtocol):
     def on_headers_complete(self) -> None:
         """The head has ended."""
         self._head = None
-        front = cast(Front, self.app)
-        target = front.find_url(self.parser.get_method(), self.url)
-        if target is None:
+        front, target = self._front, None
+        if front is not None:
+            target = front.find_url(self.parser.get_method(), self.url)
+        if front is None or target is None:
             self._pass_on()
             return
         before = self.cycle
@@ -114,11 +120,48 @@ class Connection(DrainingProtocol):
             self.cycle.finish_body()
         else:
             super().on_message_complete()
+        if self.cycle.response_complete:  # before its body had come
+            self._rest()
 
     def on_response_complete(self) -> None:
-        """An answer has ended."""
+        """An answer has ended; the next request that waits has its turn."""
         self._answers.end()
-        super().on_response_complete()
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        else:
+            self._rest()
+
+    def _rest(self) -> None:
+        """Nothing is asked from now on."""
+        self._idle_since = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self._look_in(self.timeout_keep_alive)
+
+    def _unset_keepalive_if_required(self) -> None:
+        """Called by uvicorn where a connection is not idle any more.
+
+        One timer for each request would cost as much as the parser, so it is left to ring.
+        """
+        self._idle_since = None
+
+    def _look_in(self, after_s: float) -> None:
+        ring = self.timeout_keep_alive_handler
+        self.timeout_keep_alive_task = self.loop.call_later(after_s, ring)
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Hang up if nothing was asked for so long; else look in again when that might be."""
+        self.timeout_keep_alive_task = None
+        if self._idle_since is None:
+            return
+        left = self._idle_since + self.timeout_keep_alive - self.loop.time()
+        if left > 0:
+            self._look_in(left)
+        else:
+            self.transport.close()
 
     def send_400_response(self, msg: str) -> None:
         """Called by uvicorn where the bytes are not HTTP."""

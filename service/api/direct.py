@@ -7,7 +7,6 @@ complete, without a task; the body is let go as it comes.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import ClassVar
 
 from starlette.requests import ClientDisconnect
@@ -19,8 +18,6 @@ from service.api.exchange import Exchange, House, too_long
 from service.api.hangup import Hangup
 from service.api.one_write import CONTINUE
 from service.api.responses import Reply, mistake
-
-_LAST_CHUNK = b"0\r\n\r\n"
 
 
 class Direct(Exchange):
@@ -102,10 +99,10 @@ class Direct(Exchange):
             self._connection.flow.resume_reading()
             self._waiter = self._connection.loop.create_future()
             await self._waiter
+        if self.hangup.happened:
+            raise ClientDisconnect
         if self._size > limit:
             raise too_long(limit)
-        if self._more:
-            raise ClientDisconnect
         return b"".join(self._chunks)
 
     def _wake(self) -> None:
@@ -115,60 +112,60 @@ class Direct(Exchange):
     async def _run(self, reply: Reply | None) -> None:
         try:
             reply = reply or await answer(self._route, self)
-            if reply is None:
-                return
-            if self._connection.flow.write_paused:
-                await self._connection.flow.drain()
-            self._write(reply)
-            if reply.parts is not None:
-                await self._stream(reply.parts)
-            self._end()
+            if reply is not None:
+                await self._deliver(reply)
         finally:
             conclude(self._route, self, reply)
 
+    async def _deliver(self, reply: Reply) -> None:
+        """Send an answer, no faster than the caller reads it."""
+        flow = self._connection.flow
+        try:
+            if flow.write_paused:
+                await flow.drain()
+            self._write(reply)
+            if reply.parts is not None:
+                async for part in reply.parts:
+                    if flow.write_paused:
+                        await flow.drain()
+                    if self.hangup.happened:
+                        return
+                    self._transport.write(self._piece(part))
+                self._transport.write(self._piece(b""))
+        except BaseException as error:  # half an answer is none
+            self._transport.close()
+            if not isinstance(error, Exception):
+                raise
+            mistake(error)
+            return
+        self._end()
+
     def _write(self, reply: Reply) -> None:
         """The head, and the body as far as it is there."""
+        if self.hangup.happened:
+            return
         if self.draining:
             self.keep_alive = False
         lines = [STATUS_LINE[reply.status_code], default_headers(self._connection)]
         lines += [b"%b: %b\r\n" % header for header in reply.raw_headers]
         if not self.keep_alive:
             lines.append(b"connection: close\r\n")
-        if reply.parts is None:
-            lines.append(b"\r\n")
-            if not self._is_head:
-                lines.append(reply.body)
-        else:
-            lines += [b"transfer-encoding: chunked\r\n\r\n", _chunk(reply.body)]
-        if not self.hangup.happened:
-            self._transport.write(b"".join(lines))
+        if reply.parts is not None and not self._is_old:
+            lines.append(b"transfer-encoding: chunked\r\n")
+        lines.append(b"\r\n")
+        if not self._is_head:
+            lines.append(reply.body if reply.parts is None else self._piece(reply.body))
+        self._transport.write(b"".join(lines))
 
-    async def _stream(self, parts: AsyncIterator[bytes]) -> None:
-        """The rest of an answer, no faster than the caller reads it."""
-        try:
-            async for part in parts:
-                if self._connection.flow.write_paused:
-                    await self._connection.flow.drain()
-                if self.hangup.happened:
-                    return
-                self._transport.write(_chunk(part))
-        except BaseException as error:
-            self._transport.close()
-            if not isinstance(error, Exception):
-                raise
-            mistake(error)
-            return
-        self._transport.write(_LAST_CHUNK)
+    def _piece(self, part: bytes) -> bytes:
+        """A part of an answer whose length nobody knows; HTTP/1.0 tells its end by hanging up."""
+        return part if self._is_old else b"%x\r\n%b\r\n" % (len(part), part)
 
     def _end(self) -> None:
         self.response_complete = True
         if not self.keep_alive:
             self._transport.close()
         self._connection.on_response_complete()
-
-
-def _chunk(part: bytes) -> bytes:
-    return b"%x\r\n%b\r\n" % (len(part), part)
 
 
 _defaults: tuple[list[tuple[bytes, bytes]], bytes] = ([], b"")
