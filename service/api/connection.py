@@ -30,7 +30,7 @@ LARGEST_HEAD = 65536  # bytes of a request line and its headers; one more read m
 class Connection(DrainingProtocol):
     """uvicorn's HTTP protocol, draining, with a limit and a short way to the dialects."""
 
-    _head: int | None = None  # bytes of a head that has begun and not ended
+    _head: int | None = None  # bytes of a head that has not ended, after the read it began in
     _idle_since: float | None = None  # seconds of the loop's clock, where nothing is asked
     _hangup: Hangup
     _socket: asyncio.Transport
@@ -54,12 +54,12 @@ class Connection(DrainingProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser; refuse a head that grows beyond the limit."""
-        super().data_received(data)
-        if self._head is not None and not self.transport.is_closing():
+        if self._head is not None:
             self._head += len(data)
-            if self._head > LARGEST_HEAD:
-                message = f"the head of the request has more than {LARGEST_HEAD} bytes; shorten it"
-                self._refuse(TooLarge(message))
+        super().data_received(data)
+        if self._head and self._head > LARGEST_HEAD and not self.transport.is_closing():
+            message = f"the head of the request has more than {LARGEST_HEAD} bytes; shorten it"
+            self._refuse(TooLarge(message))
 
     def on_message_begin(self) -> None:
         """A head begins."""

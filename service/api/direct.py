@@ -91,10 +91,13 @@ class Direct(Exchange):
         """The body is complete."""
         self._more = False
         self._wake()
+        if self.response_complete and not self.keep_alive:
+            self._transport.close()
 
     async def _read(self, limit: int) -> bytes:
         if self._announces and not self._transport.is_closing():
             self._transport.write(CONTINUE)
+            self._announces = False
         while self._more and self._size <= limit and not self.hangup.happened:
             self._connection.flow.resume_reading()
             self._waiter = self._connection.loop.create_future()
@@ -162,8 +165,9 @@ class Direct(Exchange):
         return part if self._is_old else b"%x\r\n%b\r\n" % (len(part), part)
 
     def _end(self) -> None:
+        """Hang up where that was agreed on, but within a body the caller would lose the answer."""
         self.response_complete = True
-        if not self.keep_alive:
+        if not self.keep_alive and (self._announces or not self._more):
             self._transport.close()
         self._connection.on_response_complete()
 
