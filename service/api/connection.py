@@ -51,6 +51,7 @@ class Connection(DrainingProtocol):
         if self.timeout_keep_alive_task is not None:
             self.timeout_keep_alive_task.cancel()
         self._hangup.happen()
+        self.cycle = cast(RequestResponseCycle, None)  # which knows its connection, too
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser; refuse a head that grows beyond the limit."""
@@ -177,4 +178,4 @@ class Connection(DrainingProtocol):
         self.transport.close()
 
     def _unsupported_upgrade_warning(self) -> None:
-        """No line in the log for each: `read_body` tells the client where it matters."""
+        """No line in the log for each: `Exchange.content` tells the client where it matters."""

@@ -102,11 +102,14 @@ class Direct(Exchange):
             self._connection.flow.resume_reading()
             self._waiter = self._connection.loop.create_future()
             await self._waiter
+        self._waiter = None
         if self.hangup.happened:
             raise ClientDisconnect
         if self._size > limit:
             raise too_long(limit)
-        return b"".join(self._chunks)
+        body = b"".join(self._chunks)
+        self._chunks.clear()  # the connection knows this exchange until the next one
+        return body
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
@@ -133,7 +136,8 @@ class Direct(Exchange):
                         await flow.drain()
                     if self.hangup.happened:
                         return
-                    self._transport.write(self._piece(part))
+                    if part:  # an empty one would be the last
+                        self._transport.write(self._piece(part))
                 self._transport.write(self._piece(b""))
         except BaseException as error:  # half an answer is none
             self._transport.close()
@@ -167,6 +171,7 @@ class Direct(Exchange):
     def _end(self) -> None:
         """Hang up where that was agreed on, but within a body the caller would lose the answer."""
         self.response_complete = True
+        self._chunks.clear()
         if not self.keep_alive and (self._announces or not self._more):
             self._transport.close()
         self._connection.on_response_complete()

@@ -1,10 +1,12 @@
 """The short way from the parser to a handler: what it says is what ASGI would have said."""
 
 import asyncio
+import gc
 import gzip
 import json
 import logging
 import socket
+import weakref
 
 import pytest
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -288,6 +290,27 @@ def test_a_connection_on_which_something_is_asked_is_not_closed() -> None:
             return await asked
 
     assert asyncio.run(scenario()).count(b"HTTP/1.1 200") == 2
+
+
+@pytest.mark.parametrize("path", [b"/d/echo", b"/d/slow"])
+def test_a_connection_that_has_ended_leaves_nothing_to_the_collector(path: bytes) -> None:
+    async def scenario() -> bool:
+        async with listening() as (service, port):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(request(path))
+            await (one_answer(reader) if path == b"/d/echo" else service.entered.wait())
+            known = weakref.ref(service.connection)
+            writer.close()
+            while service.state.connections or service.state.tasks:
+                await asyncio.sleep(0)
+            await asyncio.sleep(0)  # what is called when a task has ended still held it
+            return known() is None
+
+    gc.disable()
+    try:
+        assert asyncio.run(scenario())
+    finally:
+        gc.enable()
 
 
 def test_an_answer_that_breaks_off_does_not_look_whole(caplog: pytest.LogCaptureFixture) -> None:

@@ -146,5 +146,6 @@ def _dialect(service: Service) -> Dialect:
 async def _counted(last: int) -> AsyncIterator[bytes]:
     for number in range(abs(last)):
         yield b"part %d" % number
+        yield b""
     if last < 0:
         raise ZeroDivisionError
