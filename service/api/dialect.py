@@ -2,8 +2,8 @@
 
 FastAPI's matching, dependency and response machinery costs more than a small model does. The routes
 of a dialect pass by it: `Front` finds them in one table and calls the handler with the exchange.
-FastAPI documents them, and serves everything else. Behind uvicorn ASGI
-is passed by, too: see `direct`.
+FastAPI documents them, and serves everything else. Behind uvicorn they pass by ASGI, too: see
+`direct`.
 """
 
 import asyncio
@@ -177,7 +177,7 @@ def conclude(route: Route, exchange: Exchange, reply: Reply | None) -> None:
 
 def _refusal(errors: Errors, error: ServiceError) -> Target:
     async def refuse(_: Exchange) -> Reply:
-        raise error
+        raise error.with_traceback(None)  # it is raised again and again, and would keep them all
 
     return Target(Route("", "unknown", refuse, errors), {})
 

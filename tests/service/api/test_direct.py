@@ -6,6 +6,7 @@ import gzip
 import json
 import logging
 import socket
+import traceback
 import weakref
 
 import pytest
@@ -13,6 +14,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.api.connection import Connection
 from service.api.dialect import Front
+from service.errors import NotFound
 from service.processes.worker import configuration
 from service.settings import Settings
 from service.tally import tally
@@ -311,6 +313,17 @@ def test_a_connection_that_has_ended_leaves_nothing_to_the_collector(path: bytes
         assert asyncio.run(scenario())
     finally:
         gc.enable()
+
+
+def test_a_route_that_nobody_serves_costs_no_memory_each_time_it_is_asked() -> None:
+    async def scenario() -> int:
+        async with listening() as (_, port):
+            await ask(port, get(b"/d/nothing") * 20 + LAST)
+        gc.collect()
+        errors = [one for one in gc.get_objects() if isinstance(one, NotFound)]
+        return max(len(list(traceback.walk_tb(error.__traceback__))) for error in errors)
+
+    assert asyncio.run(scenario()) < 20
 
 
 def test_an_answer_that_breaks_off_does_not_look_whole(caplog: pytest.LogCaptureFixture) -> None:
