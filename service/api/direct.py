@@ -7,6 +7,7 @@ complete, without a task; the body is let go as it comes.
 """
 
 import asyncio
+from contextlib import aclosing
 from typing import ClassVar
 
 from starlette.requests import ClientDisconnect
@@ -18,6 +19,8 @@ from service.api.exchange import Exchange, House, too_long
 from service.api.hangup import Hangup
 from service.api.one_write import CONTINUE
 from service.api.responses import Reply, mistake
+
+_LAST_CHUNK = b"0\r\n\r\n"
 
 
 class Direct(Exchange):
@@ -131,14 +134,14 @@ class Direct(Exchange):
                 await flow.drain()
             self._write(reply)
             if reply.parts is not None:
-                async for part in reply.parts:
-                    if flow.write_paused:
-                        await flow.drain()
-                    if self.hangup.happened:
-                        return
-                    if part:  # an empty one would be the last
+                async with aclosing(reply.parts) as parts:
+                    async for part in parts:
+                        if flow.write_paused:
+                            await flow.drain()
+                        if self.hangup.happened:
+                            return
                         self._transport.write(self._piece(part))
-                self._transport.write(self._piece(b""))
+                self._transport.write(b"" if self._is_old else _LAST_CHUNK)
         except BaseException as error:  # half an answer is none
             self._transport.close()
             if not isinstance(error, Exception):
@@ -166,7 +169,9 @@ class Direct(Exchange):
 
     def _piece(self, part: bytes) -> bytes:
         """A part of an answer whose length nobody knows; HTTP/1.0 tells its end by hanging up."""
-        return part if self._is_old else b"%x\r\n%b\r\n" % (len(part), part)
+        if self._is_old or not part:  # an empty chunk would be the last
+            return part
+        return b"%x\r\n%b\r\n" % (len(part), part)
 
     def _end(self) -> None:
         """Hang up where that was agreed on, but within a body the caller would lose the answer."""

@@ -3,7 +3,8 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
 from typing import Any
 
 import orjson
@@ -39,7 +40,7 @@ class Reply(Response):
         status: int = 200,
         media: bytes = b"application/json",
         headers: Sequence[tuple[bytes, bytes]] = (),
-        parts: AsyncIterator[bytes] | None = None,
+        parts: AsyncGenerator[bytes] | None = None,
     ) -> None:
         self.body: bytes = body
         self.parts = parts  # that follow the body, of which the length is not known
@@ -57,11 +58,12 @@ class Reply(Response):
             await send({"type": "http.response.body", "body": self.body})
             return
         hangup = hangup_of(scope)
-        await send({"type": "http.response.body", "body": self.body, "more_body": True})
-        async for part in self.parts:
-            if hangup.happened:
-                return
-            await send({"type": "http.response.body", "body": part, "more_body": True})
+        async with aclosing(self.parts) as parts:
+            await send({"type": "http.response.body", "body": self.body, "more_body": True})
+            async for part in parts:
+                if hangup.happened:
+                    return
+                await send({"type": "http.response.body", "body": part, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
 
 

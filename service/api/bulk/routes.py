@@ -4,7 +4,7 @@ The form of the body is that of its content type; the form of the answer is the 
 that is spoken here, else that of the body.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import replace
 
 from service.api.bulk import tables
@@ -151,7 +151,7 @@ async def _reply(
     return Reply(b"".join(begun), media=media, headers=headers)
 
 
-async def _paced(parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def _paced(parts: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
     """The same, written while they are sent; others are answered between two of them."""
     pace = Pace(_PART)
     async for part in parts:

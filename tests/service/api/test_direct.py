@@ -59,6 +59,7 @@ REQUESTS = {
     "asks first": (200, request(b"/d/echo", CLOSE, b"expect: 100-continue")),
     "path and query": (200, get(b"/d/names/a%20b?c=d&e=%C3%A9", CLOSE)),
     "parts": (200, get(b"/d/parts", CLOSE)),
+    "only parts": (200, get(b"/d/only-parts", CLOSE)),
     "HEAD": (405, get(b"/d/names/a", CLOSE, method=b"HEAD")),
     "another method": (405, get(b"/d/echo", CLOSE)),
     "no such route": (404, get(b"/d/nothing", CLOSE)),
@@ -232,6 +233,20 @@ def test_a_caller_who_hangs_up_ends_the_handler() -> None:
 
     asyncio.run(scenario())
     assert tally.cells(key)[0] == before + 1
+
+
+def test_a_caller_who_hangs_up_within_an_answer_ends_what_writes_it() -> None:
+    async def scenario() -> None:
+        async with listening() as (service, port):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(get(b"/d/endless-parts"))
+            await reader.readuntil(b"more")
+            writer.close()
+            await asyncio.wait_for(service.cancelled.wait(), 30)
+            while service.state.tasks:
+                await asyncio.sleep(0)
+
+    asyncio.run(scenario())
 
 
 def test_a_caller_who_hangs_up_within_a_body_is_counted_and_not_answered() -> None:

@@ -1,7 +1,7 @@
 """A small dialect on a real socket, answered by our protocol or by uvicorn's own through ASGI."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any, cast
@@ -132,6 +132,14 @@ def _dialect(service: Service) -> Dialect:
     async def parts(_: Exchange) -> Reply:
         return Reply(b"first", media=b"text/plain", parts=_counted(5))
 
+    @dialect.get("/d/only-parts")
+    async def only_parts(_: Exchange) -> Reply:
+        return Reply(b"", media=b"text/plain", parts=_counted(2))
+
+    @dialect.get("/d/endless-parts")
+    async def endless_parts(_: Exchange) -> Reply:
+        return Reply(b"first", media=b"text/plain", parts=_endless(service))
+
     @dialect.get("/d/broken-parts")
     async def broken_parts(_: Exchange) -> Reply:
         return Reply(b"first", media=b"text/plain", parts=_counted(-1))
@@ -143,9 +151,18 @@ def _dialect(service: Service) -> Dialect:
     return dialect
 
 
-async def _counted(last: int) -> AsyncIterator[bytes]:
+async def _counted(last: int) -> AsyncGenerator[bytes]:
     for number in range(abs(last)):
         yield b"part %d" % number
         yield b""
     if last < 0:
         raise ZeroDivisionError
+
+
+async def _endless(service: Service) -> AsyncGenerator[bytes]:
+    try:
+        while True:
+            yield b"more"
+            await asyncio.sleep(0)
+    finally:
+        service.cancelled.set()
