@@ -20,6 +20,9 @@ from service.errors import Overloaded
 from service.settings import Settings
 
 LIMIT = 2_000_000  # bytes of a body
+BODY = b"a body"
+CLOSE = b"connection: close"
+PLAIN = b"GET /plain HTTP/1.1\r\nhost: x\r\n\r\n"
 DIRECT: type[HttpToolsProtocol] = Connection
 ASGI: type[HttpToolsProtocol] = HttpToolsProtocol
 
@@ -93,6 +96,31 @@ async def ask(port: int, *parts: bytes) -> bytes:
     answer = await asyncio.wait_for(reader.read(), 30)
     writer.close()
     return answer
+
+
+def request(
+    path: bytes, *headers: bytes, body: bytes = BODY, line: bytes = b"POST %b HTTP/1.1"
+) -> bytes:
+    """A request with a body of known length."""
+    lines = [line % path, b"host: x", b"content-length: %d" % len(body), *headers]
+    return b"\r\n".join(lines) + b"\r\n\r\n" + body
+
+
+def get(path: bytes, *headers: bytes, method: bytes = b"GET") -> bytes:
+    return b"\r\n".join([method + b" " + path + b" HTTP/1.1", b"host: x", *headers]) + b"\r\n\r\n"
+
+
+def chunked(path: bytes, *chunks: bytes) -> bytes:
+    body = b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in (*chunks, b""))
+    head = [b"POST %b HTTP/1.1" % path, b"host: x", b"transfer-encoding: chunked"]
+    return b"\r\n".join(head) + b"\r\n\r\n" + body
+
+
+async def one_answer(reader: asyncio.StreamReader) -> bytes:
+    """The next answer of a known length."""
+    head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 30)
+    length = int(head.split(b"content-length: ")[1].split(b"\r\n")[0])
+    return head + await asyncio.wait_for(reader.readexactly(length), 30)
 
 
 def _plain() -> FastAPI:
