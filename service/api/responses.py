@@ -3,7 +3,8 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
 from typing import Any
 
 import orjson
@@ -12,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
 from service import metrics
+from service.api.hangup import hangup_of
 from service.engine.job import Timing
 from service.errors import (
     InferenceFailed,
@@ -38,21 +40,34 @@ class Reply(Response):
         status: int = 200,
         media: bytes = b"application/json",
         headers: Sequence[tuple[bytes, bytes]] = (),
+        parts: AsyncGenerator[bytes] | None = None,
     ) -> None:
-        self.body = body
+        self.body: bytes = body
+        self.parts = parts  # that follow the body, of which the length is not known
         self.status_code = status
         self.background = None
-        self.raw_headers = [
-            (b"content-length", b"%d" % len(body)),
-            (b"content-type", media),
-            *headers,
-        ]
+        self.raw_headers = [(b"content-type", media), *headers]
+        if parts is None:
+            self.raw_headers.append((b"content-length", b"%d" % len(body)))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it."""
+        """Send it, until its end or the caller's."""
         start = {"status": self.status_code, "headers": self.raw_headers}
         await send({"type": "http.response.start", **start})
-        await send({"type": "http.response.body", "body": self.body})
+        if self.parts is None:
+            await send({"type": "http.response.body", "body": self.body})
+            return
+        hangup = hangup_of(scope)
+        async with aclosing(self.parts) as parts:
+            await send({"type": "http.response.body", "body": self.body, "more_body": True})
+            async for part in parts:
+                if hangup.happened:
+                    return
+                await send({"type": "http.response.body", "body": part, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+
+Errors = Callable[[ServiceError], Reply]  # the error body of a dialect
 
 
 def to_json(content: Any) -> bytes:
@@ -79,7 +94,7 @@ def answer_headers(model: str, version: int, timing: Timing, arrived: float) -> 
     ]
 
 
-def error_response(error: ServiceError) -> Response:
+def error_response(error: ServiceError) -> Reply:
     """{"error": {"type", "message", "field"?}}: the error body of the native dialect."""
     content = {"type": error.error_type, "message": short(error.message)}
     if error.field is not None:
@@ -87,7 +102,7 @@ def error_response(error: ServiceError) -> Response:
     return json_response({"error": content}, error.status)
 
 
-def answer_error(error: ServiceError, errors: Callable[[ServiceError], Response]) -> Response:
+def answer_error(error: ServiceError, errors: Errors) -> Reply:
     """An error in the words of a dialect, counted, with the headers that HTTP gives it."""
     observe_error(error)
     response = errors(error)
@@ -98,7 +113,7 @@ def answer_error(error: ServiceError, errors: Callable[[ServiceError], Response]
     return response
 
 
-def answer_unexpected(error: BaseException, errors: Callable[[ServiceError], Response]) -> Response:
+def answer_unexpected(error: BaseException, errors: Errors) -> Reply:
     """The answer to what no handler knows: a shutdown out of time, or a mistake of ours."""
     if isinstance(error, asyncio.CancelledError):
         message = "the service shut down before the answer; ask again"

@@ -1,0 +1,28 @@
+"""The news that a caller hung up, from its connection to whoever works for it."""
+
+import asyncio
+from typing import Any
+
+from starlette.types import Scope
+
+HANGUP = "gatecast.hangup"  # of an ASGI scope's state
+
+
+class Hangup:
+    """Whether the caller has gone, and what is done for it until then."""
+
+    def __init__(self) -> None:
+        self.happened = False
+        self.task: asyncio.Task[Any] | None = None  # cancelled when it happens
+
+    def happen(self) -> None:
+        """The caller has gone."""
+        self.happened = True
+        if self.task is not None:
+            self.task.cancel()
+
+
+def hangup_of(scope: Scope) -> Hangup:
+    """That of the connection; behind another server than ours, one that never happens."""
+    found: Hangup | None = scope.get("state", {}).get(HANGUP)
+    return found or Hangup()
