@@ -2,28 +2,37 @@
 
 FastAPI's matching, dependency and response machinery costs more than a small model does. The routes
 of a dialect pass by it: `Front` finds them in one table and calls the handler with the exchange.
-FastAPI documents them, and serves everything else.
+FastAPI documents them, and serves everything else. Behind uvicorn they pass by ASGI, too: see
+`direct`.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
+from urllib.parse import unquote
 
-from fastapi import FastAPI, Response
+import httptools
+from fastapi import FastAPI
 from starlette.requests import ClientDisconnect
 from starlette.routing import compile_path
 from starlette.types import Receive, Scope, Send
 
 from service import metrics
 from service.api.exchange import CANCELLED, Exchange, House
-from service.api.hangup import hangup_of
-from service.api.responses import answer_error, answer_unexpected, no_route, wrong_method
+from service.api.over_asgi import OverAsgi
+from service.api.responses import (
+    Errors,
+    Reply,
+    answer_error,
+    answer_unexpected,
+    no_route,
+    wrong_method,
+)
 from service.errors import ServiceError
 
-Handler = Callable[[Exchange], Awaitable[Response]]
-Errors = Callable[[ServiceError], Response]  # the dialect's own error body
+Handler = Callable[[Exchange], Awaitable[Reply]]
 
 
 @dataclass(frozen=True)
@@ -34,6 +43,15 @@ class Route:
     path: str  # a template: /v2/models/{name}
     handler: Handler
     errors: Errors
+    runs_model: bool = False  # nothing of it is read where there is no room
+
+
+class Target(NamedTuple):
+    """What a request asks for."""
+
+    route: Route
+    parameters: dict[str, str]  # of the path
+    query: bytes = b""
 
 
 class Dialect:
@@ -50,15 +68,17 @@ class Dialect:
         """Register the handler of a GET."""
         return self._register("GET", path, documentation)
 
-    def post(self, path: str, **documentation: Any) -> Callable[[Handler], Handler]:
+    def post(
+        self, path: str, *, runs_model: bool = False, **documentation: Any
+    ) -> Callable[[Handler], Handler]:
         """Register the handler of a POST."""
-        return self._register("POST", path, documentation)
+        return self._register("POST", path, documentation, runs_model=runs_model)
 
     def _register(
-        self, method: str, path: str, documentation: dict[str, Any]
+        self, method: str, path: str, documentation: dict[str, Any], *, runs_model: bool = False
     ) -> Callable[[Handler], Handler]:
         def register(handler: Handler) -> Handler:
-            self.routes.append(Route(method, path, handler, self.errors))
+            self.routes.append(Route(method, path, handler, self.errors, runs_model))
             self.documentation.append(documentation)
             return handler
 
@@ -76,49 +96,65 @@ class Front:
         self._routes = [
             (compile_path(route.path)[0], route) for one in dialects for route in one.routes
         ]
-        self._find = lru_cache(maxsize=1024)(self._search)
+        self.find = lru_cache(maxsize=1024)(self._search)
+        self.find_url = lru_cache(maxsize=1024)(self._search_url)
         for one in dialects:
             _document(one, app)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one exchange."""
-        found = self._find(scope["method"], scope["path"]) if scope["type"] == "http" else None
+        found = self.find(scope["method"], scope["path"]) if scope["type"] == "http" else None
         if found is None:
             await self.app(scope, receive, send)
             return
-        route, parameters = found
-        exchange = Exchange(scope, receive, self.house, parameters)
-        status = CANCELLED
+        exchange = OverAsgi(scope, receive, self.house, found.parameters)
+        reply = None
         try:
-            response = await _answer(route, exchange)
-            if response is not None:
-                status = str(response.status_code)
+            reply = refuse(found.route, exchange) or await answer(found.route, exchange)
+            if reply is not None:
                 if exchange.draining:
-                    response.raw_headers.append((b"connection", b"close"))
-                await response(scope, receive, send)
+                    reply.raw_headers.append((b"connection", b"close"))
+                await reply(scope, receive, send)
         finally:
-            metrics.observe_request(route.path, status, exchange.seconds)
+            conclude(found.route, exchange, reply)
 
-    def _search(self, method: str, path: str) -> tuple[Route, dict[str, str]] | None:
+    def _search_url(self, method: bytes, url: bytes) -> Target | None:
+        """The same for a request line as the parser gives it."""
+        parsed = httptools.parse_url(url)
+        found = self._search(method.decode("ascii"), unquote(parsed.path.decode("ascii")))
+        return found and found._replace(query=parsed.query or b"")
+
+    def _search(self, method: str, path: str) -> Target | None:
         """Who answers, also where the answer is that there is no such route; None: FastAPI."""
         others: list[Route] = []
         for pattern, route in self._routes:
             if matched := pattern.match(path):
                 if route.method == method:
-                    return route, matched.groupdict()
+                    return Target(route, matched.groupdict())
                 others.append(route)
         if others:
             allowed = [route.method for route in others]
-            return _refusal(others[0].errors, wrong_method(method, path, allowed)), {}
+            return _refusal(others[0].errors, wrong_method(method, path, allowed))
         for dialect in self._dialects:
             if path.startswith(f"{dialect.prefix}/"):
-                return _refusal(dialect.errors, no_route(path)), {}
+                return _refusal(dialect.errors, no_route(path))
         return None
 
 
-async def _answer(route: Route, exchange: Exchange) -> Response | None:
+def refuse(route: Route, exchange: Exchange) -> Reply | None:
+    """The answer to a caller for whom there is no room; None for all others."""
+    if not route.runs_model:
+        return None
+    try:
+        exchange.forecaster.check_room(exchange.timeout_s)
+    except ServiceError as error:
+        return answer_error(error, route.errors)
+    return None
+
+
+async def answer(route: Route, exchange: Exchange) -> Reply | None:
     """The handler's answer or its error in the dialect's words; None for a caller who is gone."""
-    hangup = hangup_of(exchange.scope)
+    hangup = exchange.hangup
     hangup.task = asyncio.current_task()
     try:
         return await route.handler(exchange)
@@ -133,11 +169,17 @@ async def _answer(route: Route, exchange: Exchange) -> Response | None:
         hangup.task = None
 
 
-def _refusal(errors: Errors, error: ServiceError) -> Route:
-    async def refuse(_: Exchange) -> Response:
-        raise error
+def conclude(route: Route, exchange: Exchange, reply: Reply | None) -> None:
+    """Count an exchange that has ended, with an answer or with nobody to give it to."""
+    status = CANCELLED if reply is None else str(reply.status_code)
+    metrics.observe_request(route.path, status, exchange.seconds)
 
-    return Route("", "unknown", refuse, errors)
+
+def _refusal(errors: Errors, error: ServiceError) -> Target:
+    async def refuse(_: Exchange) -> Reply:
+        raise error.with_traceback(None)  # it is raised again and again, and would keep them all
+
+    return Target(Route("", "unknown", refuse, errors), {})
 
 
 def _document(dialect: Dialect, app: FastAPI) -> None:

@@ -2,13 +2,14 @@
 
 import asyncio
 import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from starlette.datastructures import QueryParams
-from starlette.requests import ClientDisconnect
-from starlette.types import Receive, Scope
 
 from service.api.compression import decompress
+from service.api.hangup import Hangup
 from service.drain import Drain
 from service.errors import Malformed, TooLarge
 from service.forecaster import Forecaster
@@ -32,33 +33,41 @@ class House:
     drain: Drain
 
 
-class Exchange:
-    """A request, with what the service knows beside it. One for each exchange of a dialect."""
+class Exchange(ABC):
+    """A request, with what the service knows beside it. One for each exchange of a dialect.
+
+    Where its body comes from is known to those who derive from it.
+    """
 
     __slots__ = (
         "_by_name",
         "_drain",
-        "_receive",
+        "_query",
         "arrived",
         "forecaster",
         "generator",
+        "hangup",
         "parameters",
-        "scope",
         "settings",
     )
 
     def __init__(
-        self, scope: Scope, receive: Receive, house: House, parameters: dict[str, str]
+        self,
+        house: House,
+        parameters: dict[str, str],
+        query: bytes,
+        headers: Iterable[tuple[bytes, bytes]],
+        hangup: Hangup,
     ) -> None:
         self.arrived = time.perf_counter()  # seconds, when the head was complete
-        self.scope = scope
-        self._receive = receive
         self.parameters = parameters  # of the path
         self.settings = house.settings
         self.forecaster = house.forecaster
         self.generator = house.generator
+        self.hangup = hangup
         self._drain = house.drain
-        self._by_name: dict[bytes, bytes] = dict(scope["headers"])
+        self._query = query
+        self._by_name: dict[bytes, bytes] = dict(headers)
 
     @property
     def draining(self) -> bool:
@@ -89,7 +98,7 @@ class Exchange:
     @property
     def query_params(self) -> QueryParams:
         """What stands behind the question mark."""
-        return QueryParams(self.scope["query_string"])
+        return QueryParams(self._query)
 
     def header(self, name: bytes) -> bytes | None:
         """The value of a header; its name in lower case."""
@@ -120,20 +129,16 @@ class Exchange:
             return decompress(body, name, limit)
         return await asyncio.to_thread(decompress, body, name, limit)
 
+    @abstractmethod
     async def _read(self, limit: int) -> bytes:
-        chunks: list[bytes] = []
-        size = 0
-        while True:
-            message = await self._receive()
-            if message["type"] == "http.disconnect":
-                raise ClientDisconnect
-            chunk: bytes = message.get("body", b"")
-            more = message.get("more_body", False)
-            if not chunks and not more:
-                return chunk  # nearly always
-            chunks.append(chunk)
-            size += len(chunk)
-            if size > limit:
-                raise TooLarge(f"the body has more than {limit} bytes; split the request")
-            if not more:
-                return b"".join(chunks)
+        """The whole body as it came.
+
+        Raises:
+            TooLarge: more than `limit` bytes arrive.
+            ClientDisconnect: the caller hung up.
+        """
+
+
+def too_long(limit: int) -> TooLarge:
+    """What is said of a body that does not end within the limit."""
+    return TooLarge(f"the body has more than {limit} bytes; split the request")

@@ -8,7 +8,6 @@ from functools import lru_cache
 from typing import Annotated, Any
 
 import numpy as np
-from fastapi import Response
 from numpy.typing import NDArray
 from pydantic import (
     BaseModel,
@@ -113,12 +112,16 @@ native = Dialect(error_response, prefix="/v1/forecast", tag="forecast")
 _BODY = BodyReader(ForecastBody)
 
 
-@native.post("/v1/forecast", response_model=ForecastAnswer, openapi_extra=_BODY.documentation)
-async def forecast(exchange: Exchange) -> Response:
+@native.post(
+    "/v1/forecast",
+    runs_model=True,
+    response_model=ForecastAnswer,
+    openapi_extra=_BODY.documentation,
+)
+async def forecast(exchange: Exchange) -> Reply:
     """Forecast every series of the body; missing values are null, the newest steps count."""
     forecaster = exchange.forecaster
     timeout_s = exchange.timeout_s
-    forecaster.check_room(timeout_s)
     body = _BODY.read(await exchange.content())
     forecaster.check_rows(len(body.series))
     answer = await forecaster.forecast(_inquiry(body, timeout_s))

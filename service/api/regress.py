@@ -7,7 +7,6 @@ Protocol.
 
 from typing import Annotated
 
-from fastapi import Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.api.body import BodyReader
@@ -45,11 +44,15 @@ regression = Dialect(error_response, prefix="/v1/regress", tag="regress")
 _BODY = BodyReader(RegressBody)
 
 
-@regression.post("/v1/regress", response_model=RegressAnswer, openapi_extra=_BODY.documentation)
-async def predict(exchange: Exchange) -> Response:
+@regression.post(
+    "/v1/regress",
+    runs_model=True,
+    response_model=RegressAnswer,
+    openapi_extra=_BODY.documentation,
+)
+async def predict(exchange: Exchange) -> Reply:
     """Predict the target of every row of the body."""
     forecaster, timeout_s = exchange.forecaster, exchange.timeout_s
-    forecaster.check_room(timeout_s)
     body = _BODY.read(await exchange.content())
     name, version = read_model(body.model)
     answer = await regress(forecaster, name, version, body.rows, timeout_s)

@@ -42,13 +42,13 @@ class Reply(Response):
         headers: Sequence[tuple[bytes, bytes]] = (),
         parts: AsyncGenerator[bytes] | None = None,
     ) -> None:
-        self.body = body
+        self.body: bytes = body
         self.parts = parts  # that follow the body, of which the length is not known
         self.status_code = status
         self.background = None
         self.raw_headers = [(b"content-type", media), *headers]
         if parts is None:
-            self.raw_headers.insert(0, (b"content-length", b"%d" % len(body)))
+            self.raw_headers.append((b"content-length", b"%d" % len(body)))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it, until its end or the caller's."""
@@ -65,6 +65,9 @@ class Reply(Response):
                     return
                 await send({"type": "http.response.body", "body": part, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
+
+
+Errors = Callable[[ServiceError], Reply]  # the error body of a dialect
 
 
 def to_json(content: Any) -> bytes:
@@ -96,7 +99,7 @@ def model_header(model: str, version: int) -> tuple[bytes, bytes]:
     return b"gatecast-model", b"%s@%d" % (model.encode(), version)
 
 
-def error_response(error: ServiceError) -> Response:
+def error_response(error: ServiceError) -> Reply:
     """The error body of the native dialect."""
     return json_response(error_content(error), error.status)
 
@@ -109,7 +112,7 @@ def error_content(error: ServiceError) -> dict[str, dict[str, str]]:
     return {"error": content}
 
 
-def answer_error(error: ServiceError, errors: Callable[[ServiceError], Response]) -> Response:
+def answer_error(error: ServiceError, errors: Errors) -> Reply:
     """An error in the words of a dialect, counted, with the headers that HTTP gives it."""
     observe_error(error)
     response = errors(error)
@@ -120,7 +123,7 @@ def answer_error(error: ServiceError, errors: Callable[[ServiceError], Response]
     return response
 
 
-def answer_unexpected(error: BaseException, errors: Callable[[ServiceError], Response]) -> Response:
+def answer_unexpected(error: BaseException, errors: Errors) -> Reply:
     """The answer to what no handler knows: a shutdown out of time, or a mistake of ours."""
     if isinstance(error, asyncio.CancelledError):
         message = "the service shut down before the answer; ask again"

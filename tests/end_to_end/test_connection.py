@@ -113,3 +113,29 @@ def test_requests_sent_at_once_are_answered_one_after_another(server: ServerProc
 def test_a_client_who_asks_first_is_told_to_go_on(server: ServerProcess) -> None:
     answer = send(server, post(LENGTH, b"expect: 100-continue"))
     assert answer.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200")
+
+
+def test_requests_of_dialects_and_others_are_answered_in_their_order(server: ServerProcess) -> None:
+    live = b"GET /health/live HTTP/1.1\r\nhost: x\r\n\r\n"
+    forecast = post(LENGTH).replace(b"connection: close\r\n", b"")
+    ready = b"GET /v2/health/ready HTTP/1.1\r\nhost: x\r\n\r\n"
+    answer = send(server, (forecast + live + ready) * 3 + post(LENGTH))
+    answers = answer.split(b"HTTP/1.1 200 OK\r\n")[1:]
+    marks = [b'"median"', b'"live"', b'"ready":true'] * 3 + [b'"median"']
+    assert len(answers) == len(marks)
+    assert all(mark in one for mark, one in zip(marks, answers, strict=True))
+    assert all(one.startswith(b"date: ") for one in answers)
+
+
+def test_a_client_of_http_1_0_is_answered_and_hung_up_on(server: ServerProcess) -> None:
+    answer = send(server, b"POST /v1/forecast HTTP/1.0\r\n" + LENGTH + b"\r\n\r\n" + BODY)
+    assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert b"\r\nconnection: close\r\n" in answer
+    assert json.loads(answer.partition(b"\r\n\r\n")[2])["model"] == "tiny"
+
+
+def test_a_head_of_a_route_without_one_is_405_and_has_no_body(server: ServerProcess) -> None:
+    answer = send(server, b"HEAD /v1/forecast HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 405 ")
+    assert b"\r\nallow: POST\r\n" in answer
+    assert answer.endswith(b"\r\n\r\n")

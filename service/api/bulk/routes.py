@@ -4,11 +4,8 @@ The form of the body is that of its content type; the form of the answer is the 
 that is spoken here, else that of the body.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import replace
-
-from fastapi import Response
-from starlette.types import Receive, Scope, Send
 
 from service.api.bulk import tables
 from service.api.bulk.aside import Pace
@@ -17,7 +14,6 @@ from service.api.bulk.helper import PARQUET, STREAM, Helper
 from service.api.bulk.packed import Packed, forecast_packed
 from service.api.dialect import Dialect
 from service.api.exchange import Exchange
-from service.api.hangup import hangup_of
 from service.api.responses import Reply, answer_headers, error_response
 from service.contract.forecast import ForecastMetadata
 from service.errors import Malformed, UnsupportedMedia
@@ -47,6 +43,7 @@ helpers: dict[int, Helper] = {}  # of this process, by its memory
 
 @bulk.post(
     "/v1/forecast/bulk",
+    runs_model=True,
     response_model=BulkAnswer,
     openapi_extra={
         "parameters": _PARAMETERS,
@@ -61,7 +58,7 @@ helpers: dict[int, Helper] = {}  # of this process, by its memory
     },
     responses={200: {"content": {STREAM: _TABLE, PARQUET: _TABLE}}},
 )
-async def forecast_bulk(exchange: Exchange) -> Response:
+async def forecast_bulk(exchange: Exchange) -> Reply:
     """Forecast thousands of series, all or none.
 
     A table has the columns item_id, timestamp, target (or unique_id, ds, y) and the covariates of
@@ -74,7 +71,6 @@ async def forecast_bulk(exchange: Exchange) -> Response:
     wanted = _wanted(exchange, media)
     for one in {media, wanted} - {JSON}:
         tables.check_installed(one)
-    exchange.forecaster.check_room(exchange.timeout_s)
     packed = replace(await _read(exchange, media), timeout_s=exchange.timeout_s)
     answer = await forecast_packed(exchange.forecaster, packed)
     headers = answer_headers(answer.model, answer.version, answer.timing, exchange.arrived)
@@ -144,7 +140,7 @@ async def _cut(table: memoryview) -> AsyncIterator[bytes]:
 
 async def _reply(
     parts: AsyncIterator[bytes], media: bytes, headers: Sequence[tuple[bytes, bytes]]
-) -> Response:
+) -> Reply:
     """A short answer in one piece, a long one part by part."""
     begun: list[bytes] = []
     size = 0
@@ -152,36 +148,13 @@ async def _reply(
         begun.append(part)
         size += len(part)
         if size > _PART:
-            return Parts(begun, parts, media, headers)
+            return Reply(b"".join(begun), media=media, headers=headers, parts=_paced(parts))
     return Reply(b"".join(begun), media=media, headers=headers)
 
 
-class Parts(Reply):
-    """A response that is written while it is sent; others are answered between two parts."""
-
-    def __init__(
-        self,
-        begun: list[bytes],
-        parts: AsyncIterator[bytes],
-        media: bytes,
-        headers: Sequence[tuple[bytes, bytes]],
-    ) -> None:
-        super().__init__(b"", media=media, headers=headers)
-        del self.raw_headers[0]  # its length is not known
-        self._begun = begun
-        self._parts = parts
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it, until its end or the caller's."""
-        hangup = hangup_of(scope)
-        start = {"status": self.status_code, "headers": self.raw_headers}
-        await send({"type": "http.response.start", **start})
-        for part in self._begun:
-            await send({"type": "http.response.body", "body": part, "more_body": True})
-        pace = Pace(_PART)
-        async for part in self._parts:
-            await send({"type": "http.response.body", "body": part, "more_body": True})
-            await pace.spend(len(part))
-            if hangup.happened:
-                return
-        await send({"type": "http.response.body", "body": b""})
+async def _paced(parts: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
+    """The same, written while they are sent; others are answered between two of them."""
+    pace = Pace(_PART)
+    async for part in parts:
+        yield part
+        await pace.spend(len(part))

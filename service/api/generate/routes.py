@@ -4,7 +4,6 @@ A text that could not be begun is answered like any other error, also where even
 the head waits for the first token.
 """
 
-from fastapi import Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.api.body import BodyReader
@@ -72,14 +71,14 @@ _EVENTS = {
 
 @generation.post(
     "/v1/generate",
+    runs_model=True,
     response_model=TextAnswer,
     responses=_EVENTS,
     openapi_extra=_BODY.documentation,
 )
-async def generate(exchange: Exchange) -> Response:
+async def generate(exchange: Exchange) -> Reply:
     """Continue a text, token by token; the prompt is not repeated."""
     timeout_s = exchange.timeout_s
-    exchange.forecaster.check_room(timeout_s)
     body = _BODY.read(await exchange.content())
     inquiry = _inquiry(body, timeout_s)
     if body.stream:

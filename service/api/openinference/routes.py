@@ -3,7 +3,6 @@
 from typing import Any
 
 import msgspec
-from fastapi import Response
 
 from service.api.dialect import Dialect
 from service.api.exchange import Exchange
@@ -42,12 +41,11 @@ def write_error(error: ServiceError) -> Reply:
 openinference = Dialect(write_error, prefix="/v2", tag="Open Inference Protocol")
 
 
-@openinference.post(f"{_MODEL}/infer", openapi_extra=_BODY)
-@openinference.post(f"{_MODEL_VERSION}/infer", openapi_extra=_BODY)
-async def infer(exchange: Exchange) -> Response:
+@openinference.post(f"{_MODEL}/infer", runs_model=True, openapi_extra=_BODY)
+@openinference.post(f"{_MODEL_VERSION}/infer", runs_model=True, openapi_extra=_BODY)
+async def infer(exchange: Exchange) -> Reply:
     """Tensors in, tensors out; JSON or binary, as the request says."""
     forecaster, allowed = exchange.forecaster, exchange.timeout_s
-    forecaster.check_room(allowed)
     body = await exchange.content()
     name, version = exchange.parameters["name"], _version(exchange)
     signature = forecaster.repository.get(name, version).metadata.signature
@@ -65,19 +63,19 @@ async def infer(exchange: Exchange) -> Response:
 
 @openinference.get("/v2")
 @openinference.get("/v2/")
-async def server(_: Exchange) -> Response:
+async def server(_: Exchange) -> Reply:
     """Name, version and extensions of the server."""
     return json_response(describe.server())
 
 
 @openinference.get("/v2/health/live")
-async def live(_: Exchange) -> Response:
+async def live(_: Exchange) -> Reply:
     """200 as long as the process answers."""
     return json_response({"live": True})
 
 
 @openinference.get("/v2/health/ready")
-async def ready(exchange: Exchange) -> Response:
+async def ready(exchange: Exchange) -> Reply:
     """200 while models are served; 503 without one, and from SIGTERM on."""
     _not_draining(exchange)
     if not exchange.forecaster.repository.live:
@@ -86,7 +84,7 @@ async def ready(exchange: Exchange) -> Response:
 
 
 @openinference.get("/v2/models/stats")
-async def all_statistics(exchange: Exchange) -> Response:
+async def all_statistics(exchange: Exchange) -> Reply:
     """How many requests all models answered, and where the time went."""
     live = sorted(exchange.forecaster.repository.live.items())
     found = [statistics(name, model.metadata.version) for name, model in live]
@@ -95,14 +93,14 @@ async def all_statistics(exchange: Exchange) -> Response:
 
 @openinference.get(_MODEL)
 @openinference.get(_MODEL_VERSION)
-async def model(exchange: Exchange) -> Response:
+async def model(exchange: Exchange) -> Reply:
     """The tensors of a model."""
     return json_response(describe.model(_live(exchange).metadata))
 
 
 @openinference.get(f"{_MODEL}/ready")
 @openinference.get(f"{_MODEL_VERSION}/ready")
-async def model_ready(exchange: Exchange) -> Response:
+async def model_ready(exchange: Exchange) -> Reply:
     """200 while the model is served; 404 where it is not, 503 from SIGTERM on."""
     found = _live(exchange)
     _not_draining(exchange)
@@ -111,14 +109,14 @@ async def model_ready(exchange: Exchange) -> Response:
 
 @openinference.get(f"{_MODEL}/config")
 @openinference.get(f"{_MODEL_VERSION}/config")
-async def config(exchange: Exchange) -> Response:
+async def config(exchange: Exchange) -> Reply:
     """The configuration of a model, in Triton's form."""
     return json_response(describe.config(_live(exchange), exchange.settings.max_queue_rows))
 
 
 @openinference.get(f"{_MODEL}/stats")
 @openinference.get(f"{_MODEL_VERSION}/stats")
-async def model_statistics(exchange: Exchange) -> Response:
+async def model_statistics(exchange: Exchange) -> Reply:
     """How many requests a model answered, and where the time went."""
     metadata = _live(exchange).metadata
     found = statistics(metadata.name, metadata.version)
@@ -126,21 +124,21 @@ async def model_statistics(exchange: Exchange) -> Response:
 
 
 @openinference.post("/v2/repository/index")
-async def index(exchange: Exchange) -> Response:
+async def index(exchange: Exchange) -> Reply:
     """Every model that was found at the start; {"ready": true} leaves out the refused ones."""
     wanted = _read_index(await exchange.content())
     return json_response(describe.index(exchange.forecaster.repository, ready=wanted.ready))
 
 
 @openinference.post("/v2/repository/models/{name}/load")
-async def load(exchange: Exchange) -> Response:
+async def load(exchange: Exchange) -> Reply:
     """Refused: models are read at the start."""
     await exchange.content()
     refuse_load(exchange.forecaster.repository, exchange.parameters["name"])
 
 
 @openinference.post("/v2/repository/models/{name}/unload")
-async def unload(exchange: Exchange) -> Response:
+async def unload(exchange: Exchange) -> Reply:
     """Refused: models are read at the start."""
     await exchange.content()
     refuse_unload(exchange.forecaster.repository, exchange.parameters["name"])

@@ -3,8 +3,6 @@
 A `mean` is the median here: it is what the models learn, and no mean can be had from quantiles.
 """
 
-from fastapi import Response
-
 from service.api.bulk.packed import PackedForecast, forecast_packed
 from service.api.dialect import Dialect
 from service.api.documentation import json_body
@@ -38,11 +36,10 @@ def write_error(error: ServiceError) -> Reply:
 timegpt = Dialect(write_error, prefix="/v2/forecast", tag="TimeGPT")
 
 
-@timegpt.post("/v2/forecast", openapi_extra=json_body(ForecastBody))
-async def forecast(exchange: Exchange) -> Response:
+@timegpt.post("/v2/forecast", runs_model=True, openapi_extra=json_body(ForecastBody))
+async def forecast(exchange: Exchange) -> Reply:
     """Forecast packed series: `y` end to end and the `sizes` of the series in it."""
     forecaster = exchange.forecaster
-    forecaster.check_room(exchange.timeout_s)
     content = await exchange.content()
     question = await read_question(content, forecaster.repository, exchange.timeout_s)
     answer = await forecast_packed(forecaster, question.packed)
@@ -51,7 +48,7 @@ async def forecast(exchange: Exchange) -> Response:
 
 
 @timegpt.get("/model_params")
-async def model_params(exchange: Exchange) -> Response:
+async def model_params(exchange: Exchange) -> Reply:
     """How much history of `?model=&freq=` counts, and how far it sees."""
     query = exchange.query_params
     for name in ("model", "freq"):
@@ -64,14 +61,14 @@ async def model_params(exchange: Exchange) -> Response:
 
 
 @timegpt.get("/v2/models")
-async def models(exchange: Exchange) -> Response:
+async def models(exchange: Exchange) -> Reply:
     """The names that `model` may be, beside TimeGPT's own."""
     names = list(exchange.forecaster.repository.all_for(ForecastMetadata))
     return json_response({"models": [{"name": name} for name in names]})
 
 
 @timegpt.get("/validate_api_key")
-async def validate_api_key(_: Exchange) -> Response:
+async def validate_api_key(_: Exchange) -> Reply:
     """Every key is as good as none."""
     return json_response({"detail": "this service asks for no key, any is accepted"})
 
@@ -101,7 +98,7 @@ def _refuse(path: str, asked: str) -> None:
     """A route that says what is not served."""
 
     @timegpt.post(path, include_in_schema=False)
-    async def refuse(_: Exchange) -> Response:
+    async def refuse(_: Exchange) -> Reply:
         raise Unservable(f"{path} is not served here: no {asked}; forecast() is")
 
 

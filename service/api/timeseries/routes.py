@@ -8,7 +8,6 @@ from typing import Annotated, Any, Generic, TypeVar
 
 import msgspec
 import orjson
-from fastapi import Response
 from msgspec import Meta
 
 from service.api.dialect import Dialect
@@ -69,16 +68,19 @@ _DECODER = msgspec.json.Decoder(ForecastBody[msgspec.Raw])
 
 
 @timeseries.get("/v1/timeseries/models")
-async def models(exchange: Exchange) -> Response:
+async def models(exchange: Exchange) -> Reply:
     """The names of the models that answer."""
     return json_response(list(exchange.forecaster.repository.all_for(ForecastMetadata)))
 
 
-@timeseries.post("/v1/timeseries/forecast", openapi_extra=json_body(ForecastBody[InputBody]))
-async def forecast(exchange: Exchange) -> Response:
+@timeseries.post(
+    "/v1/timeseries/forecast",
+    runs_model=True,
+    openapi_extra=json_body(ForecastBody[InputBody]),
+)
+async def forecast(exchange: Exchange) -> Reply:
     """Forecast every input."""
     forecaster = exchange.forecaster
-    forecaster.check_room(exchange.timeout_s)
     body = JsonBody(await exchange.content())
     asked = body.struct(_DECODER)
     forecaster.check_rows(len(asked.inputs))

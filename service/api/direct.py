@@ -1,0 +1,194 @@
+"""An exchange of a dialect, answered without ASGI: from the parser to the handler, to the socket.
+
+uvicorn's cycle costs more than its parser: a dictionary for each head and each part, coroutines
+that carry them, and headers that are judged one by one. Here the body is collected where the parser
+leaves it, and an answer is one write. Whom there is no room for is answered when the head is
+complete, without a task; the body is let go as it comes.
+"""
+
+import asyncio
+from contextlib import aclosing
+from typing import ClassVar
+
+from starlette.requests import ClientDisconnect
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from service.api.dialect import Target, answer, conclude, refuse
+from service.api.exchange import Exchange, House, too_long
+from service.api.hangup import Hangup
+from service.api.one_write import CONTINUE
+from service.api.responses import Reply, mistake
+
+_LAST_CHUNK = b"0\r\n\r\n"
+
+
+class Direct(Exchange):
+    """Stands where uvicorn's protocol expects a cycle, as far as it asks for one."""
+
+    message_event: ClassVar[asyncio.Event] = asyncio.Event()  # nobody waits for it
+    __slots__ = (
+        "_announces",
+        "_chunks",
+        "_connection",
+        "_is_head",
+        "_is_old",
+        "_more",
+        "_route",
+        "_size",
+        "_transport",
+        "_waiter",
+        "disconnected",
+        "keep_alive",
+        "response_complete",
+    )
+
+    def __init__(
+        self,
+        connection: HttpToolsProtocol,
+        transport: asyncio.Transport,
+        target: Target,
+        house: House,
+        hangup: Hangup,
+    ) -> None:
+        super().__init__(house, target.parameters, target.query, connection.headers, hangup)
+        parser = connection.parser
+        self._connection = connection
+        self._transport = transport
+        self._route = target.route
+        self._is_head = parser.get_method() == b"HEAD"
+        self._is_old = parser.get_http_version() == "1.0"
+        self._announces = self._by_name.get(b"expect", b"").lower() == b"100-continue"
+        self._chunks: list[bytes] = []  # of the body
+        self._size = 0  # bytes of them
+        self._more = True  # will come
+        self._waiter: asyncio.Future[None] | None = None  # who wants more
+        self.keep_alive = not self._is_old and parser.should_keep_alive()
+        self.disconnected = False
+        self.response_complete = False
+
+    def begin(self) -> None:
+        """Refuse at once, or let the handler run."""
+        reply = refuse(self._route, self)
+        if reply is not None and not self._connection.flow.write_paused:
+            self._write(reply)
+            self._end()
+            conclude(self._route, self, reply)
+            return
+        task = self._connection.loop.create_task(self._run(reply))
+        self._connection.tasks.add(task)
+        task.add_done_callback(self._connection.tasks.discard)
+
+    def feed(self, chunk: bytes) -> None:
+        """A piece of the body has come."""
+        if self.response_complete:
+            return
+        self._chunks.append(chunk)
+        self._size += len(chunk)
+        if self._waiter is not None:
+            self._wake()
+        elif self._size > HIGH_WATER_LIMIT:
+            self._connection.flow.pause_reading()
+
+    def finish_body(self) -> None:
+        """The body is complete."""
+        self._more = False
+        self._wake()
+        if self.response_complete and not self.keep_alive:
+            self._transport.close()
+
+    async def _read(self, limit: int) -> bytes:
+        if self._announces and not self._transport.is_closing():
+            self._transport.write(CONTINUE)
+            self._announces = False
+        while self._more and self._size <= limit and not self.hangup.happened:
+            self._connection.flow.resume_reading()
+            self._waiter = self._connection.loop.create_future()
+            await self._waiter
+        self._waiter = None
+        if self.hangup.happened:
+            raise ClientDisconnect
+        if self._size > limit:
+            raise too_long(limit)
+        body = b"".join(self._chunks)
+        self._chunks.clear()  # the connection knows this exchange until the next one
+        return body
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def _run(self, reply: Reply | None) -> None:
+        try:
+            reply = reply or await answer(self._route, self)
+            if reply is not None:
+                await self._deliver(reply)
+        finally:
+            conclude(self._route, self, reply)
+
+    async def _deliver(self, reply: Reply) -> None:
+        """Send an answer, no faster than the caller reads it."""
+        flow = self._connection.flow
+        try:
+            if flow.write_paused:
+                await flow.drain()
+            self._write(reply)
+            if reply.parts is not None:
+                async with aclosing(reply.parts) as parts:
+                    async for part in parts:
+                        if flow.write_paused:
+                            await flow.drain()
+                        if self.hangup.happened:
+                            return
+                        self._transport.write(self._piece(part))
+                self._transport.write(b"" if self._is_old else _LAST_CHUNK)
+        except BaseException as error:  # half an answer is none
+            self._transport.close()
+            if not isinstance(error, Exception):
+                raise
+            mistake(error)
+            return
+        self._end()
+
+    def _write(self, reply: Reply) -> None:
+        """The head, and the body as far as it is there."""
+        if self.hangup.happened:
+            return
+        if self.draining:
+            self.keep_alive = False
+        lines = [STATUS_LINE[reply.status_code], default_headers(self._connection)]
+        lines += [b"%b: %b\r\n" % header for header in reply.raw_headers]
+        if not self.keep_alive:
+            lines.append(b"connection: close\r\n")
+        if reply.parts is not None and not self._is_old:
+            lines.append(b"transfer-encoding: chunked\r\n")
+        lines.append(b"\r\n")
+        if not self._is_head:
+            lines.append(reply.body if reply.parts is None else self._piece(reply.body))
+        self._transport.write(b"".join(lines))
+
+    def _piece(self, part: bytes) -> bytes:
+        """A part of an answer whose length nobody knows; HTTP/1.0 tells its end by hanging up."""
+        if self._is_old or not part:  # an empty chunk would be the last
+            return part
+        return b"%x\r\n%b\r\n" % (len(part), part)
+
+    def _end(self) -> None:
+        """Hang up where that was agreed on, but within a body the caller would lose the answer."""
+        self.response_complete = True
+        self._chunks.clear()
+        if not self.keep_alive and (self._announces or not self._more):
+            self._transport.close()
+        self._connection.on_response_complete()
+
+
+_defaults: tuple[list[tuple[bytes, bytes]], bytes] = ([], b"")
+
+
+def default_headers(connection: HttpToolsProtocol) -> bytes:
+    """The date: uvicorn makes a new list of it once in a second."""
+    global _defaults
+    given = connection.server_state.default_headers
+    if given is not _defaults[0]:
+        _defaults = given, b"".join([b"%b: %b\r\n" % header for header in given])
+    return _defaults[1]
