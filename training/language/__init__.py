@@ -1,0 +1,1 @@
+"""The task `language`: text -> corpus -> network -> fit -> evaluate -> publication."""

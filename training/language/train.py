@@ -1,0 +1,100 @@
+"""The story of a language model: corpus -> network -> fit -> evaluate -> export -> parity.
+
+Read top to bottom; each step is one file of this package or of `training`.
+"""
+
+import importlib.metadata
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from service.contract.language import LanguageEvaluation, LanguageMetadata
+from service.contract.metadata import ModelFile, Training
+from training.language import cases, report
+from training.language.config import FitConfig, NetworkConfig
+from training.language.corpus import Corpus
+from training.language.evaluate import Judged, judge
+from training.language.fit import Curve, Progress, fit
+from training.language.network import LanguageModel
+from training.publication import Candidate, publish
+
+LIBRARIES = ("torch", "onnx", "onnxscript", "onnxruntime", "numpy")
+
+
+def train(
+    corpus: Corpus,
+    network_config: NetworkConfig,
+    fit_config: FitConfig,
+    name: str,
+    models: Path,
+    *,
+    progress: Progress = lambda _share, _loss: None,
+    say: Callable[[str], None] = print,
+) -> Path:
+    """Train, judge and publish one version; returns its folder.
+
+    Args:
+        progress: called after every epoch with the share of them that is over, and the loss.
+        say: receives the table of perplexities, the verdict and the parity table.
+
+    Raises:
+        InvalidText, Diverged, DeviceUnavailable: from the fit.
+        ExportFailed, InvalidArtifact, ParityFailed: nothing is published.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(fit_config.seed)
+        network = LanguageModel(network_config)
+    curve = fit(network, corpus, fit_config, progress)
+    judged = judge(network, corpus)
+    say(judged.table())
+    say(judged.verdict())
+    candidate = Candidate(
+        network=network,
+        layers=[network_config.convention] * network_config.layers,
+        signature=network_config.signature,
+        families=cases.families(network, corpus.training),
+        answer=partial(cases.torch_answer, network),
+        metadata=partial(_metadata, name, network_config, corpus, fit_config.seed, curve, judged),
+        draw=partial(report.write, curve=curve, judged=judged),
+    )
+    return publish(candidate, name, models, say)
+
+
+def _metadata(
+    name: str,
+    config: NetworkConfig,
+    corpus: Corpus,
+    seed: int,
+    curve: Curve,
+    judged: Judged,
+    version: int,
+    model_file: ModelFile,
+) -> LanguageMetadata:
+    """What is known of a version before its parity is."""
+    signature = config.signature
+    return LanguageMetadata(
+        schema_version=1,
+        name=name,
+        version=version,
+        inputs=signature.inputs,
+        outputs=signature.outputs,
+        signature=signature,
+        model_file=model_file,
+        training=Training(
+            data_fingerprint=corpus.fingerprint,
+            observations=len(corpus.training),
+            seed=seed,
+            steps=curve.steps,
+            network=config.shape(),
+            libraries={lib: importlib.metadata.version(lib) for lib in LIBRARIES},
+        ),
+        evaluation=LanguageEvaluation(
+            held_out_tokens=judged.held_out_tokens,
+            perplexity=judged.perplexity,
+            best_baseline=judged.best_baseline,
+            beats_baselines=judged.beats_baselines,
+        ),
+        parity={},
+    )
