@@ -281,11 +281,15 @@ def test_models_are_listed_with_their_versions_and_what_is_damaged(tmp_path: Pat
     assert ended.returncode == 0
     broken, tiny = ended.stdout.splitlines()
     assert broken == "broken@1  damaged: broken/1: model.onnx is missing"
-    assert re.match(r"tiny@10  freq 4h, horizon 6, context 24, .*versions \[2, 10\]", tiny)
+    assert re.match(
+        r"tiny@10  forecast: freq 4h, context_length 24, horizon 6, .*versions \[2, 10\]", tiny
+    )
 
 
 def test_models_of_the_committed_folder_and_of_none() -> None:
-    assert gatecast("models", "--models", str(ARTIFACTS)).stdout.startswith("tiny@1  freq 4h")
+    assert gatecast("models", "--models", str(ARTIFACTS)).stdout.startswith(
+        "tiny@1  forecast: freq 4h"
+    )
     missing = gatecast("models", "--models", "no/such/folder")
     assert missing.returncode != 0
     assert "no/such/folder does not exist" in missing.stderr
