@@ -23,7 +23,7 @@ from service.cores import available_cores
 # number of cores. A step of so many rows stays in a core's cache; fewer are not worth a thread.
 ROWS = 128
 CORES = available_cores()
-# A thread of its own begins with all cores, and a product on two threads has other bits than on one.
+# A new thread has all cores of its own, and a product on two of them other bits than on one.
 _LANES = ThreadPoolExecutor(CORES, "gru", torch.set_num_threads, (1,))
 _sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input
 _tanh_backward = torch.ops.aten.tanh_backward.grad_input
