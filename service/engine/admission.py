@@ -2,13 +2,22 @@
 
 import math
 import time
+from collections import deque
 
 from service.engine.job import Job
 from service.engine.line import Line
 from service.engine.pulse import Pulse
 from service.errors import DeadlineExceeded, Overloaded
 
-CAUTION = 1.25  # times the expected wait: a row that comes too late was run for nothing
+# Callers come in herds: all that one look at the sockets finds would be let in by a line that none
+# of them has joined yet. One who is still to come after this time is slow, and holds nobody up.
+SOON_S = 0.05
+_MEMORY = 16  # jobs
+# Times the expected wait: who is let in and comes too late has cost others their place. One such
+# makes the next ones wait for more room, each answer in time for a little less.
+CAUTION = 1.25
+MOST_CAUTION = 4.0
+_ALARM, _CALM = 1.03, 0.999
 
 
 class Admission:
@@ -21,6 +30,18 @@ class Admission:
         self._max_queue_rows = max_queue_rows
         self._pulse = pulse
         self._least_refused = 0.0  # seconds: the shortest job refused since somebody waits
+        self._expected: deque[float] = deque()  # when those were let in who are still to be judged
+        self.caution = CAUTION
+        self._passing = 0.0  # seconds from there to the judgement
+        self._usual = 0.0  # seconds of lanes that a job takes
+
+    def expired(self) -> None:
+        """One who was let in was not answered in time."""
+        self.caution = min(self.caution * _ALARM, MOST_CAUTION)
+
+    def answered(self) -> None:
+        """One was."""
+        self.caution = max(self.caution * _CALM, CAUTION)
 
     def allowance(self, timeout_s: float) -> float:
         """Seconds that are left of a timeout, part of which may have passed unread."""
@@ -32,12 +53,16 @@ class Admission:
         Raises:
             Overloaded: those who wait already would make it wait too long.
         """
-        if not self._line.rows and not self.until:
-            return
-        allowance = self.allowance(timeout_s)
-        wait = self._expected_wait(time.monotonic()) + self._least_refused
-        if wait > allowance:
-            raise _too_busy(wait, allowance)
+        now = time.monotonic()
+        while self._expected and now - self._expected[0] > SOON_S:
+            self._expected.popleft()
+        if self._expected or self._line.rows or self.until:
+            allowance = self.allowance(timeout_s)
+            ahead = self.caution * self._usual * len(self._expected) / self._lanes
+            wait = self._expected_wait(now) + ahead + self._passing + self._least_refused
+            if wait > allowance:
+                raise _too_busy(wait, allowance)
+        self._expected.append(now)
 
     def judge(self, job: Job, now: float) -> None:
         """Refuse what does not fit.
@@ -46,6 +71,8 @@ class Admission:
             Overloaded: too many rows would wait, or too long.
             DeadlineExceeded: the time is too short even for an idle service.
         """
+        if self._expected:
+            self._passing += (now - self._expected.popleft() - self._passing) / _MEMORY
         if self._line.rows + job.rows > self._max_queue_rows:
             retry_after = math.ceil(self._line.seconds / self._lanes) or 1
             raise Overloaded(
@@ -60,6 +87,8 @@ class Admission:
                 f"{job.allowance * 1e3:.1f} ms; give it more time or send fewer series"
             )
         wait = self._expected_wait(now)
+        taken = sum([one.count * one.pool.row_seconds for one in job.entries])
+        self._usual += (taken - self._usual) / _MEMORY
         if wait + own > job.allowance:
             self._least_refused = min(own, self._least_refused or own)
             raise _too_busy(wait + own, job.allowance)
@@ -77,7 +106,7 @@ class Admission:
         running = 0.0
         if self.until:
             running = sum(max(until - now, 0.0) for until in list(self.until.values()))
-        return CAUTION * (self._line.seconds + running) / self._lanes
+        return self.caution * (self._line.seconds + running) / self._lanes
 
 
 def _too_busy(wait: float, allowance: float) -> Overloaded:

@@ -1,0 +1,135 @@
+"""Admission: who is let in is answered in time, also where many come at once."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from service.engine.admission import CAUTION, MOST_CAUTION, SOON_S, Admission
+from service.engine.batch import Batch
+from service.engine.batcher import _learn
+from service.engine.job import Job, Piece
+from service.engine.line import Line
+from service.engine.pool import Pool
+from service.engine.pulse import Pulse
+from service.errors import Overloaded
+from tests.service.engine.runners import Column, Doubler
+
+ROW_S = 0.5
+
+
+def pool() -> Pool:
+    """Rows that cost half a second each."""
+    made = Pool(Doubler(), 1, 4)
+    for rows in (1, 8):
+        made.measure(rows, rows * ROW_S)
+    return made
+
+
+class Door:
+    """An admission and its line, with a clock that stands still."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 100.0
+        self.line = Line(4)
+        self.pool = pool()
+        self.loop = asyncio.new_event_loop()
+        self.admission = Admission(self.line, 1, 1000, Pulse(self.loop))
+        monkeypatch.setattr(time, "monotonic", lambda: self.now)
+
+    def job(self, allowance: float = 60.0) -> Job:
+        made = Job(self.loop.create_future(), self.now, allowance)
+        made.add(self.pool, Column(1), self.now)
+        return made
+
+    def join(self, job: Job) -> None:
+        self.admission.judge(job, self.now)
+        self.line.join(job)
+
+    def let_in(self, timeout_s: float, most: int) -> int:
+        """How many of so many callers pass the early look."""
+        for count in range(most):
+            try:
+                self.admission.judge_early(timeout_s)
+            except Overloaded:
+                return count
+        return most
+
+
+@pytest.fixture
+def door(monkeypatch: pytest.MonkeyPatch) -> Iterator[Door]:
+    made = Door(monkeypatch)
+    for _ in range(100):  # until the usual job is known
+        made.admission.judge(made.job(), made.now)
+    yield made
+    made.loop.close()
+
+
+def test_a_herd_that_has_not_joined_the_line_yet_is_counted(door: Door) -> None:
+    let_in = door.let_in(timeout_s=10, most=1000)
+    assert 10 / (CAUTION * ROW_S) <= let_in <= 10 / (CAUTION * ROW_S) + 2
+
+
+def test_who_joins_the_line_is_counted_once(door: Door) -> None:
+    door.admission.judge_early(60)
+    before = door.let_in(timeout_s=10, most=1000)
+    door.now += 2 * SOON_S  # all of those are slow
+    for _ in range(8):
+        door.admission.judge_early(60)
+        door.join(door.job())
+    assert door.let_in(timeout_s=10, most=1000) in (before - 7, before - 8)
+
+
+def test_a_caller_whose_body_does_not_come_holds_nobody_up(door: Door) -> None:
+    assert door.let_in(timeout_s=10, most=1000) < 1000
+    door.now += SOON_S / 2
+    assert door.let_in(timeout_s=10, most=1000) == 0
+    door.now += SOON_S
+    assert door.let_in(timeout_s=10, most=1000) > 10
+
+
+def test_the_time_to_the_judgement_is_foreseen(door: Door) -> None:
+    for _ in range(100):
+        door.admission.judge_early(60)
+        door.now += SOON_S / 2  # the body is read meanwhile
+        door.admission.judge(door.job(), door.now)
+    door.admission.judge_early(60)
+    with pytest.raises(Overloaded):
+        door.admission.judge_early(CAUTION * ROW_S + SOON_S / 4)
+    door.admission.judge_early(CAUTION * ROW_S + SOON_S)
+
+
+def test_each_who_was_not_answered_in_time_makes_the_next_wait_for_more_room(door: Door) -> None:
+    calm = door.let_in(timeout_s=10, most=1000)
+    door.now += 2 * SOON_S
+    for _ in range(20):
+        door.admission.expired()
+    assert door.let_in(timeout_s=10, most=1000) < 0.7 * calm
+
+
+@pytest.mark.parametrize(("name", "bound"), [("expired", MOST_CAUTION), ("answered", CAUTION)])
+def test_caution_has_bounds(door: Door, name: str, bound: float) -> None:
+    told: Callable[[], None] = getattr(door.admission, name)
+    for _ in range(10_000):
+        told()
+    assert door.admission.caution == bound
+
+
+def test_a_batch_of_a_busy_service_costs_the_time_to_the_next(door: Door) -> None:
+    batch = Batch(door.pool, [Piece(door.job().entries[0], 0, 1, 0.0)], started=7.0)
+    batch.ended = 7.0 + ROW_S
+    before = door.pool.cost.seconds(1)
+    _learn(batch, batch.ended)
+    assert door.pool.cost.seconds(1) == pytest.approx(before, rel=0.1)
+    for _ in range(50):
+        _learn(batch, 7.0 + 3 * ROW_S)
+    assert door.pool.cost.seconds(1) == pytest.approx(3 * ROW_S, rel=0.2)
+
+
+def test_a_batch_that_failed_teaches_nothing(door: Door) -> None:
+    batch = Batch(door.pool, [Piece(door.job().entries[0], 0, 1, 0.0)], started=7.0)
+    batch.failed = True
+    before = door.pool.cost.seconds(1)
+    _learn(batch, 1e6)
+    assert door.pool.cost.seconds(1) == before
