@@ -9,12 +9,14 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 from service import metrics
+from service.access.keyring import Keyring
 from service.api import models, operations
 from service.api.bulk import routes
 from service.api.counted import Counted
 from service.api.dialect import Dialect, Front
 from service.api.exchange import House
 from service.api.generate.routes import generation
+from service.api.guard import Guard
 from service.api.native import native
 from service.api.openinference.routes import openinference
 from service.api.regress import regression
@@ -52,6 +54,7 @@ def create_app(settings: Settings | None = None) -> Front:
     """The service as an ASGI application; settings come from the environment when not given."""
     settings = settings or Settings()
     drain = Drain(settings.drain_grace_s)
+    keyring = None if settings.keys is None else Keyring(settings.keys)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Drain]]:
@@ -62,8 +65,8 @@ def create_app(settings: Settings | None = None) -> Front:
             generator = Generator(
                 forecaster.repository, forecaster.batcher, settings.max_text_tokens
             )
-            front.house = House(settings, forecaster, generator, drain)
-            await _start_rpc(settings, forecaster, drain, leaving)
+            front.house = House(settings, forecaster, generator, drain, keyring)
+            await _start_rpc(settings, forecaster, drain, keyring, leaving)
             _tune_interpreter()
             yield {"drain": drain}  # uvicorn hands it to every connection
 
@@ -77,10 +80,12 @@ def create_app(settings: Settings | None = None) -> Front:
     )
     app.state.settings = settings
     app.state.drain = drain
+    app.state.keyring = keyring
     app.include_router(models.router)
     app.include_router(operations.router)
     install_error_handlers(app)
-    app.add_middleware(Counted, drain=drain)
+    app.add_middleware(Guard, keyring=keyring, open_docs=settings.open_docs)
+    app.add_middleware(Counted, drain=drain)  # around the one before
     front = Front(app, DIALECTS)
     return front
 
@@ -103,13 +108,17 @@ def _start(settings: Settings, leaving: AsyncExitStack) -> Forecaster:
 
 
 async def _start_rpc(
-    settings: Settings, forecaster: Forecaster, drain: Drain, leaving: AsyncExitStack
+    settings: Settings,
+    forecaster: Forecaster,
+    drain: Drain,
+    keyring: Keyring | None,
+    leaving: AsyncExitStack,
 ) -> None:
     if settings.grpc_port is None:
         return
     from service.api.rpc.server import start_rpc  # large, so only where it is wanted
 
-    rpc = await start_rpc(settings, forecaster, drain)
+    rpc = await start_rpc(settings, forecaster, drain, keyring)
     leaving.push_async_callback(rpc.stop, settings.shutdown_timeout_s)
 
 

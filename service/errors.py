@@ -2,12 +2,15 @@
 
     ServiceError                500  internal
       Malformed                 400  malformed        not the documented request
+      Unauthenticated           401  unauthenticated  no key, or none that is good
+      Forbidden                 403  forbidden        a key that is not for this
       NotFound                  404  not_found        no such model, version or route
       WrongMethod               405  wrong_method     this route, but another method
       TooLarge                  413  too_large        more bytes, series or steps than allowed
       UnsupportedMedia          415  unsupported_media  a content type or encoding not spoken here
       Unservable                422  unservable       understood, but this model cannot answer it
       Overloaded                429  overloaded       the queue is full; try again later
+      RateLimited               429  rate_limited     this key has asked too often; others may
       InferenceFailed           500  inference_failed the runtime could not run the rows
       Unavailable               503  unavailable      not ready, or shutting down
       DeadlineExceeded          504  deadline         no answer within the time the caller gave
@@ -35,6 +38,20 @@ class Malformed(ServiceError):
 
     status = 400
     error_type = "malformed"
+
+
+class Unauthenticated(ServiceError):
+    """No key where one is needed, or none that is good."""
+
+    status = 401
+    error_type = "unauthenticated"
+
+
+class Forbidden(ServiceError):
+    """A good key, but not for this; the message names the scope that it has not."""
+
+    status = 403
+    error_type = "forbidden"
 
 
 class NotFound(ServiceError):
@@ -81,6 +98,17 @@ class Overloaded(ServiceError):
 
     status = 429
     error_type = "overloaded"
+
+    def __init__(self, message: str, retry_after: int) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class RateLimited(ServiceError):
+    """One key has asked too often. `retry_after` is in seconds, at least 1."""
+
+    status = 429
+    error_type = "rate_limited"
 
     def __init__(self, message: str, retry_after: int) -> None:
         super().__init__(message)

@@ -24,9 +24,24 @@ class Settings(BaseSettings):
     )
     host: str = Field(
         "127.0.0.1",
-        description="Address to listen on. 0.0.0.0 opens the service to the network.",
+        description="Address to listen on. 0.0.0.0 opens the service to the network, which is "
+        "refused without keys unless no_auth says that it is meant.",
     )
     port: int = Field(8080, ge=0, le=65535, description="TCP port; 0 takes a free one.")
+    keys: Path | None = Field(
+        None,
+        description="File of API keys (gatecast keys), looked at every half second. With it, every "
+        "request but those for health needs a key; none lets everyone do everything.",
+    )
+    no_auth: bool = Field(
+        False,
+        description="Says that strangers on the network may do everything, also as an admin. Only "
+        "behind something else that asks who they are.",
+    )
+    open_docs: bool = Field(
+        False,
+        description="Shows /docs without a key, as a browser asks for it; it names no model.",
+    )
     workers: Annotated[int, Field(ge=1, le=256)] | Literal["auto"] = Field(
         "auto",
         description="Processes that answer requests. Each holds every model in its own memory. "

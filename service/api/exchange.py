@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from starlette.datastructures import QueryParams
 
+from service.access.keyring import Keyring, Scope, presented
 from service.api.compression import decompress
 from service.api.hangup import Hangup
 from service.drain import Drain
@@ -31,6 +32,7 @@ class House:
     forecaster: Forecaster
     generator: Generator
     drain: Drain
+    keyring: Keyring | None  # None: everyone may do everything
 
 
 class Exchange(ABC):
@@ -42,6 +44,7 @@ class Exchange(ABC):
     __slots__ = (
         "_by_name",
         "_drain",
+        "_keyring",
         "_query",
         "arrived",
         "forecaster",
@@ -66,6 +69,7 @@ class Exchange(ABC):
         self.generator = house.generator
         self.hangup = hangup
         self._drain = house.drain
+        self._keyring = house.keyring
         self._query = query
         self._by_name: dict[bytes, bytes] = dict(headers)
 
@@ -94,6 +98,20 @@ class Exchange(ABC):
             expected = f"whole milliseconds, 1 to {LONGEST_TIMEOUT_MS}"
             raise Malformed(f"header {name} is {came!r}, expected {expected}", name)
         return max(int(text) / 1000 - self.seconds, 0.0)
+
+    def admit(self, scope: Scope | None) -> None:
+        """Let the caller in; None lets in everyone.
+
+        Raises:
+            Unauthenticated, Forbidden, RateLimited: see `Keyring.admit`.
+        """
+        if scope is not None and self._keyring is not None:
+            self._keyring.admit(presented(self._by_name), scope)
+
+    @property
+    def needs_key(self) -> bool:
+        """Whether there are keys at all."""
+        return self._keyring is not None
 
     @property
     def query_params(self) -> QueryParams:

@@ -61,20 +61,20 @@ async def infer(exchange: Exchange) -> Reply:
     )
 
 
-@openinference.get("/v2")
-@openinference.get("/v2/")
+@openinference.get("/v2", scope="any")
+@openinference.get("/v2/", scope="any")
 async def server(_: Exchange) -> Reply:
     """Name, version and extensions of the server."""
     return json_response(describe.server())
 
 
-@openinference.get("/v2/health/live")
+@openinference.get("/v2/health/live", scope=None)
 async def live(_: Exchange) -> Reply:
     """200 as long as the process answers."""
     return json_response({"live": True})
 
 
-@openinference.get("/v2/health/ready")
+@openinference.get("/v2/health/ready", scope=None)
 async def ready(exchange: Exchange) -> Reply:
     """200 while models are served; 503 without one, and from SIGTERM on."""
     _not_draining(exchange)
@@ -83,7 +83,7 @@ async def ready(exchange: Exchange) -> Reply:
     return json_response({"ready": True})
 
 
-@openinference.get("/v2/models/stats")
+@openinference.get("/v2/models/stats", scope="metrics")
 async def all_statistics(exchange: Exchange) -> Reply:
     """How many requests all models answered, and where the time went."""
     live = sorted(exchange.forecaster.repository.live.items())
@@ -114,8 +114,8 @@ async def config(exchange: Exchange) -> Reply:
     return json_response(describe.config(_live(exchange), exchange.settings.max_queue_rows))
 
 
-@openinference.get(f"{_MODEL}/stats")
-@openinference.get(f"{_MODEL_VERSION}/stats")
+@openinference.get(f"{_MODEL}/stats", scope="metrics")
+@openinference.get(f"{_MODEL_VERSION}/stats", scope="metrics")
 async def model_statistics(exchange: Exchange) -> Reply:
     """How many requests a model answered, and where the time went."""
     metadata = _live(exchange).metadata
@@ -130,14 +130,14 @@ async def index(exchange: Exchange) -> Reply:
     return json_response(describe.index(exchange.forecaster.repository, ready=wanted.ready))
 
 
-@openinference.post("/v2/repository/models/{name}/load")
+@openinference.post("/v2/repository/models/{name}/load", scope="admin")
 async def load(exchange: Exchange) -> Reply:
     """Refused: models are read at the start."""
     await exchange.content()
     refuse_load(exchange.forecaster.repository, exchange.parameters["name"])
 
 
-@openinference.post("/v2/repository/models/{name}/unload")
+@openinference.post("/v2/repository/models/{name}/unload", scope="admin")
 async def unload(exchange: Exchange) -> Reply:
     """Refused: models are read at the start."""
     await exchange.content()

@@ -9,7 +9,9 @@ from typing import Any
 import click
 import grpc
 
+from service.access.keyring import Keyring
 from service.api.rpc.departure import Departure
+from service.api.rpc.gate import Gate
 from service.api.rpc.health import Health
 from service.api.rpc.inference import Inference
 from service.api.rpc.methods import health_methods, inference_methods
@@ -36,7 +38,9 @@ class RpcServer:
         await self._server.stop(grace_s)
 
 
-async def start_rpc(settings: Settings, forecaster: Forecaster, drain: Drain) -> RpcServer:
+async def start_rpc(
+    settings: Settings, forecaster: Forecaster, drain: Drain, keyring: Keyring | None
+) -> RpcServer:
     """Serve gRPC on `settings.grpc_port`, which several workers share.
 
     Raises:
@@ -44,9 +48,10 @@ async def start_rpc(settings: Settings, forecaster: Forecaster, drain: Drain) ->
     """
     departure = Departure(drain)
     inference = Inference(forecaster, settings.max_queue_rows, departure)
-    health = Health(forecaster.repository, departure)
-    server = grpc.aio.server(options=_options(settings))
-    server.add_generic_rpc_handlers((inference_methods(inference), health_methods(health)))
+    gate = Gate(keyring)
+    health = Health(forecaster.repository, departure, gate)
+    server = grpc.aio.server(interceptors=[gate], options=_options(settings))
+    server.add_generic_rpc_handlers((inference_methods(inference, gate), health_methods(health)))
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     try:
         port = server.add_insecure_port(f"{host}:{settings.grpc_port}")
