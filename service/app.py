@@ -12,6 +12,7 @@ from service import metrics
 from service.access.keyring import Keyring
 from service.api import models, operations
 from service.api.bulk import routes
+from service.api.cors import Cors
 from service.api.counted import Counted
 from service.api.dialect import Dialect, Front
 from service.api.exchange import House
@@ -29,7 +30,7 @@ from service.forecaster import Forecaster
 from service.generation.generator import Generator
 from service.providers import resolve
 from service.repository import Repository
-from service.settings import Settings
+from service.settings import Settings, origins
 
 DIALECTS: list[Dialect] = [
     native,
@@ -55,6 +56,8 @@ def create_app(settings: Settings | None = None) -> Front:
     settings = settings or Settings()
     drain = Drain(settings.drain_grace_s)
     keyring = None if settings.keys is None else Keyring(settings.keys)
+    named = origins(settings.cors_origins)
+    cors = Cors(named) if named else None
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Drain]]:
@@ -65,7 +68,7 @@ def create_app(settings: Settings | None = None) -> Front:
             generator = Generator(
                 forecaster.repository, forecaster.batcher, settings.max_text_tokens
             )
-            front.house = House(settings, forecaster, generator, drain, keyring)
+            front.house = House(settings, forecaster, generator, drain, keyring, cors)
             await _start_rpc(settings, forecaster, drain, keyring, leaving)
             _tune_interpreter()
             yield {"drain": drain}  # uvicorn hands it to every connection
@@ -85,8 +88,10 @@ def create_app(settings: Settings | None = None) -> Front:
     app.include_router(operations.router)
     install_error_handlers(app)
     app.add_middleware(Guard, keyring=keyring, open_docs=settings.open_docs)
-    app.add_middleware(Counted, drain=drain)  # around the one before
-    front = Front(app, DIALECTS)
+    if cors is not None:
+        cors.around(app)
+    app.add_middleware(Counted, drain=drain)  # around those before
+    front = Front(app, DIALECTS, cors)
     return front
 
 

@@ -6,6 +6,7 @@
       Forbidden                 403  forbidden        a key that is not for this
       NotFound                  404  not_found        no such model, version or route
       WrongMethod               405  wrong_method     this route, but another method
+      TooSlow                   408  too_slow         the request did not come in the time for it
       TooLarge                  413  too_large        more bytes, series or steps than allowed
       UnsupportedMedia          415  unsupported_media  a content type or encoding not spoken here
       Unservable                422  unservable       understood, but this model cannot answer it
@@ -70,6 +71,13 @@ class WrongMethod(ServiceError):
     def __init__(self, message: str, allowed: Sequence[str]) -> None:
         super().__init__(message)
         self.allowed = allowed
+
+
+class TooSlow(ServiceError):
+    """The head or the body of the request did not come in the time that it has."""
+
+    status = 408
+    error_type = "too_slow"
 
 
 class TooLarge(ServiceError):

@@ -21,6 +21,7 @@ from starlette.types import Receive, Scope, Send
 
 from service import metrics
 from service.access.keyring import Scope as Access
+from service.api.cors import Cors
 from service.api.exchange import CANCELLED, Exchange, House
 from service.api.over_asgi import OverAsgi
 from service.api.responses import (
@@ -105,8 +106,9 @@ class Front:
 
     house: House  # known once the service has started
 
-    def __init__(self, app: FastAPI, dialects: Sequence[Dialect]) -> None:
+    def __init__(self, app: FastAPI, dialects: Sequence[Dialect], cors: Cors | None = None) -> None:
         self.app = app
+        self._cors = cors
         self._dialects = sorted(dialects, key=lambda dialect: -len(dialect.prefix))
         self._routes = [
             (compile_path(route.path)[0], route) for one in dialects for route in one.routes
@@ -127,6 +129,7 @@ class Front:
         try:
             reply = refuse(found.route, exchange) or await answer(found.route, exchange)
             if reply is not None:
+                reply.raw_headers += exchange.origin_headers
                 if exchange.draining:
                     reply.raw_headers.append((b"connection", b"close"))
                 await reply(scope, receive, send)
@@ -147,6 +150,8 @@ class Front:
                 if route.method == method:
                     return Target(route, matched.groupdict())
                 others.append(route)
+        if others and method == "OPTIONS" and self._cors is not None:
+            return _preflight(self._cors, others[0])
         if others:
             allowed = [route.method for route in others]
             return _refusal(others[0].errors, wrong_method(method, path, allowed))
@@ -195,6 +200,13 @@ def _refusal(errors: Errors, error: ServiceError) -> Target:
         raise error.with_traceback(None)  # it is raised again and again, and would keep them all
 
     return Target(Route("", "unknown", refuse, errors, scope="any"), {})
+
+
+def _preflight(cors: Cors, route: Route) -> Target:
+    async def allow(_: Exchange) -> Reply:
+        return cors.preflight()
+
+    return Target(Route("OPTIONS", route.path, allow, route.errors, scope=None), {})
 
 
 def _document(dialect: Dialect, app: FastAPI) -> None:

@@ -10,7 +10,9 @@ from starlette.datastructures import QueryParams
 
 from service.access.keyring import Keyring, Scope, presented
 from service.api.compression import decompress
+from service.api.cors import Cors
 from service.api.hangup import Hangup
+from service.api.responses import Headers
 from service.drain import Drain
 from service.errors import Malformed, TooLarge
 from service.forecaster import Forecaster
@@ -33,6 +35,7 @@ class House:
     generator: Generator
     drain: Drain
     keyring: Keyring | None  # None: everyone may do everything
+    cors: Cors | None = None  # None: no page of another origin may read an answer
 
 
 class Exchange(ABC):
@@ -43,6 +46,7 @@ class Exchange(ABC):
 
     __slots__ = (
         "_by_name",
+        "_cors",
         "_drain",
         "_keyring",
         "_query",
@@ -70,6 +74,7 @@ class Exchange(ABC):
         self.hangup = hangup
         self._drain = house.drain
         self._keyring = house.keyring
+        self._cors = house.cors
         self._query = query
         self._by_name: dict[bytes, bytes] = dict(headers)
 
@@ -112,6 +117,11 @@ class Exchange(ABC):
     def needs_key(self) -> bool:
         """Whether there are keys at all."""
         return self._keyring is not None
+
+    @property
+    def origin_headers(self) -> Headers:
+        """What the answer tells the browser of a page of another origin."""
+        return [] if self._cors is None else self._cors.headers(self._by_name.get(b"origin"))
 
     @property
     def query_params(self) -> QueryParams:

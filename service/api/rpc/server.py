@@ -54,7 +54,7 @@ async def start_rpc(
     server.add_generic_rpc_handlers((inference_methods(inference, gate), health_methods(health)))
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     try:
-        port = server.add_insecure_port(f"{host}:{settings.grpc_port}")
+        port = _listen(server, f"{host}:{settings.grpc_port}", settings)
     except RuntimeError as error:  # gRPC's text names no cause
         where = f"{host}:{settings.grpc_port}"
         message = f"gRPC cannot listen on {where}; is the port in use? Choose another --grpc-port"
@@ -62,6 +62,13 @@ async def start_rpc(
     await server.start()
     click.echo(f"gRPC on {host}:{port}", err=True)
     return RpcServer(server, departure, f"{host}:{port}")
+
+
+def _listen(server: grpc.aio.Server, address: str, settings: Settings) -> int:
+    if settings.tls_certificate is None or settings.tls_key is None:
+        return server.add_insecure_port(address)
+    pair = settings.tls_key.read_bytes(), settings.tls_certificate.read_bytes()
+    return server.add_secure_port(address, grpc.ssl_server_credentials([pair]))
 
 
 def _options(settings: Settings) -> list[tuple[str, Any]]:

@@ -48,7 +48,7 @@ def test_a_key_is_let_in_where_it_has_the_scope_and_nowhere_else(path: Path) -> 
     keyring.admit(reader, "any")
     for scope in ("infer", "admin"):
         with pytest.raises(Forbidden, match=f"'reader' has not the scope {scope}"):
-            keyring.admit(reader, scope)  # type: ignore[arg-type]
+            keyring.admit(reader, scope)
 
 
 def test_admin_does_not_include_the_others(path: Path) -> None:
