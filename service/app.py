@@ -109,7 +109,7 @@ def _start(settings: Settings, leaving: AsyncExitStack) -> Forecaster:
     )
     batcher.start()
     leaving.push_async_callback(batcher.close)
-    return Forecaster(repository, batcher)
+    return Forecaster(repository, batcher, settings.max_context_steps)
 
 
 async def _start_rpc(

@@ -90,6 +90,18 @@ class Settings(BaseSettings):
         description="Series that may wait for a lane. Beyond it requests get 429: a low limit "
         "refuses early, a high one lets callers wait long. Also the most series of one request.",
     )
+    max_context_steps: int = Field(
+        1_048_576,
+        ge=1,
+        description="Steps of one series in a request. A longer history gets 413; a model sees its "
+        "own context_length of it, so that a low limit only costs callers who do not cut.",
+    )
+    max_json_depth: int = Field(
+        64,
+        ge=16,
+        description="Lists and objects within each other in a JSON body. Beyond it 400, before a "
+        "parser goes down there; no documented body has more than ten.",
+    )
     max_text_tokens: int = Field(
         16_384,
         ge=2,

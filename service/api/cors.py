@@ -9,7 +9,7 @@ from starlette.middleware.cors import CORSMiddleware
 from service.api.responses import Headers, Reply
 
 METHODS = ("GET", "POST", "DELETE")
-_SPLIT = "inference-header-content-length"  # where JSON ends and tensors begin
+_SPLIT = "inference-header-content-length"
 SENT = (
     "authorization",
     "content-encoding",

@@ -11,6 +11,7 @@ from starlette.datastructures import QueryParams
 from service.access.keyring import Keyring, Scope, presented
 from service.api.compression import decompress
 from service.api.cors import Cors
+from service.api.depth import check_depth
 from service.api.hangup import Hangup
 from service.api.responses import Headers
 from service.drain import Drain
@@ -21,6 +22,7 @@ from service.settings import Settings
 
 CANCELLED = "cancelled"  # in place of a status: the caller hung up
 
+SPLIT = b"inference-header-content-length"  # where JSON ends and tensors begin
 TIMEOUT = b"gatecast-timeout-ms"
 LONGEST_TIMEOUT_MS = 86_400_000  # a day
 _LARGE = 1 << 16  # packed bytes that are better unpacked beside the event loop
@@ -134,6 +136,19 @@ class Exchange(ABC):
 
     async def content(self) -> bytes:
         """The whole body, unpacked.
+
+        Raises:
+            Malformed: it is JSON, and deeper than `max_json_depth`.
+            TooLarge, UnsupportedMedia, Malformed, ClientDisconnect: see `_unpacked`.
+        """
+        body = await self._unpacked()
+        end = self._by_name.get(SPLIT)
+        text = body[: int(end)] if end is not None and end.isdigit() and len(end) <= 12 else body
+        await check_depth(text, self.settings.max_json_depth)
+        return body
+
+    async def _unpacked(self) -> bytes:
+        """The same, whatever it holds.
 
         Raises:
             TooLarge: more than `max_body_bytes` are announced, arrive, or unpack.

@@ -5,11 +5,11 @@ from typing import Any
 import msgspec
 
 from service.api.dialect import Dialect
-from service.api.exchange import Exchange
+from service.api.exchange import SPLIT, Exchange
 from service.api.openinference import describe
 from service.api.openinference.answer import write_answer
 from service.api.openinference.lifecycle import read_version, refuse_load, refuse_unload
-from service.api.openinference.question import HEADER, read_question
+from service.api.openinference.question import read_question
 from service.api.responses import Reply, answer_headers, json_response, short
 from service.errors import Malformed, ServiceError, Unavailable
 from service.inquiry import TensorInquiry
@@ -49,7 +49,7 @@ async def infer(exchange: Exchange) -> Reply:
     body = await exchange.content()
     name, version = exchange.parameters["name"], _version(exchange)
     signature = forecaster.repository.get(name, version).metadata.signature
-    question = await read_question(body, exchange.header(HEADER), name, signature)
+    question = await read_question(body, exchange.header(SPLIT), name, signature)
     timeout_s = _shorter(allowed, question.timeout_s, exchange)
     answer = await forecaster.infer(TensorInquiry(name, version, question.tensors, timeout_s))
     return await write_answer(
