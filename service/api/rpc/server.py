@@ -75,5 +75,6 @@ def _options(settings: Settings) -> list[tuple[str, Any]]:
     return [
         ("grpc.max_receive_message_length", settings.max_body_bytes),  # also when unpacked
         ("grpc.max_send_message_length", -1),  # an answer is as long as it is
+        ("grpc.server_handshake_timeout_ms", int(settings.head_timeout_s * 1000)),
         ("grpc.so_reuseport", 1),  # `port.reserved` looks after it
     ]
