@@ -64,12 +64,15 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 def _raise_open_files(settings: Settings) -> None:
-    """As many as the machine lets us have; say so where they are fewer than the connections."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    if most != resource.RLIM_INFINITY and most < settings.max_connections + _OWN_FILES:
+    """As many as the connections need; say so where the machine does not let us have them."""
+    wanted = settings.max_connections + _OWN_FILES
+    now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    allowed = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
+    if now != resource.RLIM_INFINITY and now < allowed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, most))
+    if allowed < wanted:
         click.echo(
-            f"max_connections {settings.max_connections} is more than the {most} open files that "
-            "a process may have here; raise that limit (ulimit -n)",
+            f"max_connections {settings.max_connections} needs {wanted} open files, a process may "
+            f"have {most} here; raise that limit (ulimit -n)",
             err=True,
         )

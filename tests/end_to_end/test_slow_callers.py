@@ -3,6 +3,7 @@
 import json
 import resource
 import socket
+import subprocess
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
@@ -12,7 +13,7 @@ import pytest
 from tests.conftest import ARTIFACTS
 from tests.end_to_end.processes import eventually, held, two_workers
 from tests.end_to_end.server import ServerProcess, client, serving
-from tests.end_to_end.test_startup import REQUEST, counted
+from tests.end_to_end.test_startup import GATECAST, REQUEST, counted
 
 CALLERS = 1000
 HALVES = [
@@ -93,3 +94,14 @@ def test_beyond_the_most_connections_the_rest_is_told_to_come_again() -> None:
         assert eventually(is_served)
     assert all(answer[9:12] in (b"503", b"") for answer in refused)
     assert any(answer[9:12] == b"503" for answer in refused)
+
+
+def test_fewer_open_files_than_connections_are_said() -> None:
+    with socket.socket() as taken:  # so that the service ends
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        command = f"{GATECAST} serve --models {ARTIFACTS} --port {taken.getsockname()[1]}"
+        limited = ["bash", "-c", f"ulimit -n 300 && exec {command} --workers 1"]
+        ended = subprocess.run(limited, capture_output=True, text=True, timeout=60)
+    assert ended.returncode > 0
+    assert "needs 16584 open files, a process may have 300 here" in ended.stderr
