@@ -9,12 +9,15 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 from service import metrics
+from service.access.keyring import Keyring
 from service.api import models, operations
 from service.api.bulk import routes
+from service.api.cors import Cors
 from service.api.counted import Counted
 from service.api.dialect import Dialect, Front
 from service.api.exchange import House
 from service.api.generate.routes import generation
+from service.api.guard import Guard
 from service.api.native import native
 from service.api.openinference.routes import openinference
 from service.api.regress import regression
@@ -27,7 +30,7 @@ from service.forecaster import Forecaster
 from service.generation.generator import Generator
 from service.providers import resolve
 from service.repository import Repository
-from service.settings import Settings
+from service.settings import Settings, origins
 
 DIALECTS: list[Dialect] = [
     native,
@@ -52,6 +55,9 @@ def create_app(settings: Settings | None = None) -> Front:
     """The service as an ASGI application; settings come from the environment when not given."""
     settings = settings or Settings()
     drain = Drain(settings.drain_grace_s)
+    keyring = None if settings.keys is None else Keyring(settings.keys)
+    named = origins(settings.cors_origins)
+    cors = Cors(named) if named else None
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Drain]]:
@@ -62,8 +68,8 @@ def create_app(settings: Settings | None = None) -> Front:
             generator = Generator(
                 forecaster.repository, forecaster.batcher, settings.max_text_tokens
             )
-            front.house = House(settings, forecaster, generator, drain)
-            await _start_rpc(settings, forecaster, drain, leaving)
+            front.house = House(settings, forecaster, generator, drain, keyring, cors)
+            await _start_rpc(settings, forecaster, drain, keyring, leaving)
             _tune_interpreter()
             yield {"drain": drain}  # uvicorn hands it to every connection
 
@@ -77,11 +83,15 @@ def create_app(settings: Settings | None = None) -> Front:
     )
     app.state.settings = settings
     app.state.drain = drain
+    app.state.keyring = keyring
     app.include_router(models.router)
     app.include_router(operations.router)
     install_error_handlers(app)
-    app.add_middleware(Counted, drain=drain)
-    front = Front(app, DIALECTS)
+    app.add_middleware(Guard, keyring=keyring, open_docs=settings.open_docs)
+    if cors is not None:
+        cors.around(app)
+    app.add_middleware(Counted, drain=drain)  # around those before
+    front = Front(app, DIALECTS, cors)
     return front
 
 
@@ -99,17 +109,21 @@ def _start(settings: Settings, leaving: AsyncExitStack) -> Forecaster:
     )
     batcher.start()
     leaving.push_async_callback(batcher.close)
-    return Forecaster(repository, batcher)
+    return Forecaster(repository, batcher, settings.max_context_steps)
 
 
 async def _start_rpc(
-    settings: Settings, forecaster: Forecaster, drain: Drain, leaving: AsyncExitStack
+    settings: Settings,
+    forecaster: Forecaster,
+    drain: Drain,
+    keyring: Keyring | None,
+    leaving: AsyncExitStack,
 ) -> None:
     if settings.grpc_port is None:
         return
     from service.api.rpc.server import start_rpc  # large, so only where it is wanted
 
-    rpc = await start_rpc(settings, forecaster, drain)
+    rpc = await start_rpc(settings, forecaster, drain, keyring)
     leaving.push_async_callback(rpc.stop, settings.shutdown_timeout_s)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import click
 from pydantic import ValidationError
 
+from service.access.cli import keys
 from service.settings import Settings
 
 
@@ -49,7 +50,8 @@ def _settings_options(command: Any) -> Any:
     """One flag per setting, with its description; without it the environment decides."""
     for name, field in reversed(Settings.model_fields.items()):
         text = f"{field.description} [GATECAST_{name.upper()}; default {field.default}]"
-        command = click.option(_flag(name), name, help=text)(command)
+        said: Any = {"is_flag": True, "flag_value": "true"} if field.annotation is bool else {}
+        command = click.option(_flag(name), name, help=text, default=None, **said)(command)
     return command
 
 
@@ -69,10 +71,12 @@ def serve(**flags: str | None) -> None:
 
 
 def _run(asked: Settings) -> None:
+    from service.access.exposure import check_exposure
     from service.api.rpc.port import reserved
     from service.processes.serve import serve as run
     from service.providers import ProviderUnavailable, choose
 
+    check_exposure(asked)
     try:
         chosen = choose(asked.provider)
     except ProviderUnavailable as error:
@@ -123,4 +127,4 @@ def models(models: Path) -> None:
         )
 
 
-COMMANDS = [serve, models]
+COMMANDS = [serve, models, keys]

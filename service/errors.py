@@ -2,12 +2,16 @@
 
     ServiceError                500  internal
       Malformed                 400  malformed        not the documented request
+      Unauthenticated           401  unauthenticated  no key, or none that is good
+      Forbidden                 403  forbidden        a key that is not for this
       NotFound                  404  not_found        no such model, version or route
       WrongMethod               405  wrong_method     this route, but another method
+      TooSlow                   408  too_slow         the request did not come in the time for it
       TooLarge                  413  too_large        more bytes, series or steps than allowed
       UnsupportedMedia          415  unsupported_media  a content type or encoding not spoken here
       Unservable                422  unservable       understood, but this model cannot answer it
       Overloaded                429  overloaded       the queue is full; try again later
+      RateLimited               429  rate_limited     this key has asked too often; others may
       InferenceFailed           500  inference_failed the runtime could not run the rows
       Unavailable               503  unavailable      not ready, or shutting down
       DeadlineExceeded          504  deadline         no answer within the time the caller gave
@@ -37,6 +41,20 @@ class Malformed(ServiceError):
     error_type = "malformed"
 
 
+class Unauthenticated(ServiceError):
+    """No key where one is needed, or none that is good."""
+
+    status = 401
+    error_type = "unauthenticated"
+
+
+class Forbidden(ServiceError):
+    """A good key, but not for this; the message names the scope that it has not."""
+
+    status = 403
+    error_type = "forbidden"
+
+
 class NotFound(ServiceError):
     """No such model, version or route."""
 
@@ -53,6 +71,13 @@ class WrongMethod(ServiceError):
     def __init__(self, message: str, allowed: Sequence[str]) -> None:
         super().__init__(message)
         self.allowed = allowed
+
+
+class TooSlow(ServiceError):
+    """The head or the body of the request did not come in the time that it has."""
+
+    status = 408
+    error_type = "too_slow"
 
 
 class TooLarge(ServiceError):
@@ -81,6 +106,17 @@ class Overloaded(ServiceError):
 
     status = 429
     error_type = "overloaded"
+
+    def __init__(self, message: str, retry_after: int) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class RateLimited(ServiceError):
+    """One key has asked too often. `retry_after` is in seconds, at least 1."""
+
+    status = 429
+    error_type = "rate_limited"
 
     def __init__(self, message: str, retry_after: int) -> None:
         super().__init__(message)

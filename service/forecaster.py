@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from service import metrics
 from service.agreement import agree
 from service.contract.buckets import bucket
-from service.contract.forecast import ForecastMetadata, ForecastSignature
+from service.contract.forecast import CONTEXT, ForecastMetadata, ForecastSignature
 from service.contract.grid import Moments
 from service.contract.metadata import Inputs
 from service.contract.placement import History, write
@@ -35,6 +35,8 @@ from service.timelines import timelines
 
 Quantiles = NDArray[np.float32]
 Answer = NDArray[np.float32]
+
+MOST_STEPS = 1_048_576  # of one series, unless the settings say otherwise
 
 
 class Forecast(msgspec.Struct, frozen=True, gc=False):
@@ -69,9 +71,12 @@ class TensorAnswer(msgspec.Struct, frozen=True, gc=False):
 class Forecaster:
     """Answers inquiries from the models of a repository through one batcher."""
 
-    def __init__(self, repository: Repository, batcher: Batcher) -> None:
+    def __init__(
+        self, repository: Repository, batcher: Batcher, max_context_steps: int = MOST_STEPS
+    ) -> None:
         self.repository = repository
         self.batcher = batcher
+        self.max_context_steps = max_context_steps  # of one series
         for model in repository.live.values():
             for padded, rows, seconds in model.runtime.measured:
                 batcher.measure(model.runtime, padded, rows, seconds)
@@ -88,6 +93,7 @@ class Forecaster:
         signature, many = model.metadata.signature, inquiry.series
         horizon, levels = agree(inquiry, signature)
         self.check_rows(len(many))
+        self.check_steps(max([len(series.target) for series in many]))
         ahead = signature.horizon if signature.calendar else horizon
         lines = timelines(many, signature, ahead)
         rows = _histories(many, lines, signature)
@@ -117,6 +123,9 @@ class Forecaster:
         """
         model = self.repository.get(inquiry.model, inquiry.version)
         metadata, signature = model.metadata, model.metadata.signature
+        context = inquiry.tensors.get(CONTEXT)
+        if context is not None and context.ndim == 2:
+            self.check_steps(context.shape[1])
         parts = tensor_rows(inquiry.tensors, signature, lambda rows: self.check_rows(rows, "rows"))
         answer, timing = await self._run(model, parts, inquiry.timeout_s)
         if len(metadata.outputs) == 1:  # nearly every model
@@ -145,6 +154,17 @@ class Forecaster:
         limit = self.batcher.max_queue_rows
         if rows > limit:
             raise TooLarge(f"{rows} {field} in one request, the limit is {limit}; split it", field)
+
+    def check_steps(self, longest: int) -> None:
+        """Refuse a history that no request needs: a model sees its newest part only.
+
+        Raises:
+            TooLarge: more than `max_context_steps`.
+        """
+        limit = self.max_context_steps
+        if longest > limit:
+            message = f"a series has {longest} steps, the limit is {limit}; send its newest part"
+            raise TooLarge(message, "series")
 
     async def _run(
         self, model: AnyModel, parts: "Sequence[PlacedRows]", timeout_s: float | None

@@ -9,6 +9,7 @@ model it is read back which provider each node was given to.
 import base64
 import importlib.metadata
 import logging
+import os
 import re
 import subprocess
 import sys
@@ -25,6 +26,8 @@ Asked = Literal["cpu", "cuda", "auto"]
 
 _NAMES: dict[Provider, str] = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 _PACKAGES = ("onnxruntime", "onnxruntime-gpu")
+# Files beside a model from which it takes weights: none, not even from the folder we run in.
+_ELSEWHERE = "session.model_external_initializers_file_folder_path"
 _TRIAL_S = 120.0
 # A GRU of one unit over one step, opset 20: it needs the driver, CUDA and cuDNN.
 _TRIAL_MODEL = base64.b64decode(
@@ -101,6 +104,7 @@ def open_session(model: bytes, provider: Provider) -> Session:
     options.enable_mem_pattern = False  # planned per input shape: grows with ever-changing shapes
     options.log_severity_level = 3
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry(_ELSEWHERE, os.devnull)  # where nothing can lie
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     providers: list[object] = [_NAMES[provider]]
     if provider == "cuda":

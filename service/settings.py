@@ -24,9 +24,37 @@ class Settings(BaseSettings):
     )
     host: str = Field(
         "127.0.0.1",
-        description="Address to listen on. 0.0.0.0 opens the service to the network.",
+        description="Address to listen on. 0.0.0.0 opens the service to the network, which is "
+        "refused without keys unless no_auth says that it is meant.",
     )
     port: int = Field(8080, ge=0, le=65535, description="TCP port; 0 takes a free one.")
+    keys: Path | None = Field(
+        None,
+        description="File of API keys (gatecast keys), looked at every half second. With it, every "
+        "request but those for health needs a key; none lets everyone do everything.",
+    )
+    no_auth: bool = Field(
+        False,
+        description="Says that strangers on the network may do everything, also as an admin. Only "
+        "behind something else that asks who they are.",
+    )
+    open_docs: bool = Field(
+        False,
+        description="Shows /docs without a key, as a browser asks for it; it names no model.",
+    )
+    tls_certificate: Path | None = Field(
+        None,
+        description="PEM file of a certificate and its chain: HTTPS on port and TLS on grpc_port, "
+        "and nothing else. Read at the start; one worker then has a parent, too.",
+    )
+    tls_key: Path | None = Field(
+        None, description="PEM file of the certificate's key, without a passphrase."
+    )
+    cors_origins: str | None = Field(
+        None,
+        description="Origins with commas, https://example.org, whose pages may ask and read the "
+        "answers in a browser; * is every page. None lets no page of another origin.",
+    )
     workers: Annotated[int, Field(ge=1, le=256)] | Literal["auto"] = Field(
         "auto",
         description="Processes that answer requests. Each holds every model in its own memory. "
@@ -62,6 +90,18 @@ class Settings(BaseSettings):
         description="Series that may wait for a lane. Beyond it requests get 429: a low limit "
         "refuses early, a high one lets callers wait long. Also the most series of one request.",
     )
+    max_context_steps: int = Field(
+        1_048_576,
+        ge=1,
+        description="Steps of one series in a request. A longer history gets 413; a model sees its "
+        "own context_length of it, so that a low limit only costs callers who do not cut.",
+    )
+    max_json_depth: int = Field(
+        64,
+        ge=16,
+        description="Lists and objects within each other in a JSON body. Beyond it 400, before a "
+        "parser goes down there; no documented body has more than ten.",
+    )
     max_text_tokens: int = Field(
         16_384,
         ge=2,
@@ -80,6 +120,35 @@ class Settings(BaseSettings):
         32 * 2**20,
         ge=1,
         description="Largest request body. A larger one gets 413 before it is read into memory.",
+    )
+    max_head_bytes: int = Field(
+        65_536,
+        ge=1024,
+        description="Largest request line and headers together. A larger one gets 413.",
+    )
+    max_connections: int = Field(
+        16_384,
+        ge=1,
+        description="Open connections of a worker, busy or idle; beyond it a new one gets 503 and "
+        "is closed. Each idle one holds some kilobytes and an open file.",
+    )
+    head_timeout_s: float = Field(
+        10.0,
+        gt=0,
+        description="Seconds a new connection, TLS included, or a head that has begun may take. "
+        "After it 408, and whoever sends a byte at a time has lost its place.",
+    )
+    body_timeout_s: float = Field(
+        60.0,
+        gt=0,
+        description="Seconds a body may take after its head, then 408. With max_body_bytes it is "
+        "the slowest line that can send the largest body.",
+    )
+    idle_timeout_s: float = Field(
+        75.0,
+        gt=0,
+        description="Seconds a connection may ask nothing, or not read its answer, before it is "
+        "closed. Shorter than a proxy's own, requests are lost between the two.",
     )
     drain_grace_s: float = Field(
         1.0,
@@ -105,3 +174,8 @@ class Settings(BaseSettings):
         if self.workers != "auto":
             return self.workers
         return 1 if self.provider == "cuda" else min(available_cores(), 256)
+
+
+def origins(text: str | None) -> tuple[str, ...]:
+    """The origins of a `cors_origins`."""
+    return tuple(part.strip() for part in (text or "").split(",") if part.strip())

@@ -50,6 +50,20 @@ def test_models_are_mounted_read_only() -> None:
     assert "read_only: true" in compose
 
 
+def test_who_starts_the_containers_without_keys_says_so_and_opens_them_to_this_machine_only() -> (
+    None
+):
+    compose = (ROOT / "docker/compose.yaml").read_text()
+    assert 'GATECAST_NO_AUTH: "true"' in compose
+    assert 'ports: ["127.0.0.1:8080:8080"]' in compose
+
+
+@EVERY_IMAGE
+def test_the_image_itself_lets_in_nobody_without_a_key(path: str) -> None:
+    assert "GATECAST_NO_AUTH" not in re.sub(r"^#.*$", "", stages(path)[-1], flags=re.MULTILINE)
+    assert "GATECAST_HOST=0.0.0.0" in stages(path)[-1]
+
+
 def test_the_core_dependencies_hold_nothing_of_training() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     core = {re.split(r"[<>=\[ ]", need)[0] for need in project["dependencies"]}

@@ -1,5 +1,5 @@
-"""One connection, below HTTP: the short way to a dialect, a limit for the head of a request, our
-own words for bad HTTP, and the news that the caller hung up.
+"""One connection, below HTTP: the short way to a dialect, limits of size and of time, our own words
+for bad HTTP, and the news that the caller hung up.
 
 Requests of dialects are answered by `direct`, all others by uvicorn through ASGI, one after the
 other in the order in which they came.
@@ -7,11 +7,14 @@ other in the order in which they came.
 uvicorn keeps whatever a client sends before its body, however much that is, and answers what is not
 HTTP as plain text that no metric counts. Here both become errors like all others. Nor does it
 cancel a handler whose client has gone; ours is, so that its rows leave the queue before they run.
+And it waits for ever for the rest of a head or a body, and for a caller who does not read.
 """
 
 import asyncio
+from enum import Enum
 from typing import cast
 
+import httptools
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
@@ -20,18 +23,29 @@ from service.api.dialect import Front
 from service.api.direct import Direct
 from service.api.hangup import HANGUP, Hangup
 from service.api.one_write import OneWrite
+from service.api.patience import Patience
 from service.api.responses import answer_error, error_response
 from service.drain import DrainingProtocol
-from service.errors import Malformed, ServiceError, TooLarge
+from service.errors import Malformed, ServiceError, TooLarge, TooSlow, Unavailable
+from service.settings import Settings
 
-LARGEST_HEAD = 65536  # bytes of a request line and its headers; one more read may be held
+_DEFAULTS = Settings.model_construct()  # where uvicorn runs another application
+
+
+class _Part(Enum):
+    """What of a request has begun to come and has not come to its end."""
+
+    HEAD = "head"
+    BODY = "body"
 
 
 class Connection(DrainingProtocol):
-    """uvicorn's HTTP protocol, draining, with a limit and a short way to the dialects."""
+    """uvicorn's HTTP protocol, draining, with limits and a short way to the dialects."""
 
     _head: int | None = None  # bytes of a head that has not ended, after the read it began in
-    _idle_since: float | None = None  # seconds of the loop's clock, where nothing is asked
+    _coming: _Part | None = None
+    patience: Patience
+    _settings: Settings
     _hangup: Hangup
     _socket: asyncio.Transport
     _answers: OneWrite  # around it, for uvicorn
@@ -43,13 +57,17 @@ class Connection(DrainingProtocol):
         self._socket = transport
         self._answers = OneWrite(transport)
         self._front = self.app if isinstance(self.app, Front) else None
+        self._settings = _DEFAULTS if self._front is None else self._front.house.settings
+        self.patience = Patience(self.loop, self._give_up)
         super().connection_made(cast(asyncio.Transport, self._answers))
+        self.patience.wait(self._settings.head_timeout_s)
+        if len(self.connections) > self._settings.max_connections:
+            self._refuse(Unavailable("there are too many connections; come again later"))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The caller has gone, or was let go."""
         super().connection_lost(exc)
-        if self.timeout_keep_alive_task is not None:
-            self.timeout_keep_alive_task.cancel()
+        self.patience.leave()
         self._hangup.happen()
         self.cycle = cast(RequestResponseCycle, None)  # which knows its connection, too
 
@@ -57,16 +75,26 @@ class Connection(DrainingProtocol):
         """Feed the parser; refuse a head that grows beyond the limit."""
         if self._head is not None:
             self._head += len(data)
-        super().data_received(data)
-        if self._head and self._head > LARGEST_HEAD and not self.transport.is_closing():
-            message = f"the head of the request has more than {LARGEST_HEAD} bytes; shorten it"
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:  # which `Exchange.content` tells where it matters
+            pass
+        except httptools.HttpParserError:
+            self._refuse(Malformed("this is not an HTTP/1.1 request; speak HTTP/1.1 and not TLS"))
+            return
+        limit = self._settings.max_head_bytes
+        if self._head and self._head > limit and not self.transport.is_closing():
+            message = f"the head of the request has more than {limit} bytes; shorten it"
             self._refuse(TooLarge(message))
+        if self._coming is not None and not self.patience.waits:
+            self.patience.wait(self._time_for(self._coming))
 
     def on_message_begin(self) -> None:
         """A head begins."""
         self._head = 0
         self.url = b""
         self.headers = []
+        self._await(_Part.HEAD)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a header; those after a chunked body are read by nobody."""
@@ -76,6 +104,7 @@ class Connection(DrainingProtocol):
     def on_headers_complete(self) -> None:
         """The head has ended."""
         self._head = None
+        self._await(_Part.BODY)
         front, target = self._front, None
         if front is not None:
             target = front.find_url(self.parser.get_method(), self.url)
@@ -117,6 +146,7 @@ class Connection(DrainingProtocol):
 
     def on_message_complete(self) -> None:
         """A body has ended."""
+        self._await(None)
         if isinstance(self.cycle, Direct):
             self.cycle.finish_body()
         else:
@@ -129,6 +159,7 @@ class Connection(DrainingProtocol):
         self._answers.end()
         self.server_state.total_requests += 1
         if self.transport.is_closing():
+            self.patience.wait(self.timeout_keep_alive)  # for the caller to read the rest
             return
         self.flow.resume_reading()
         if self.pipeline:
@@ -136,37 +167,66 @@ class Connection(DrainingProtocol):
         else:
             self._rest()
 
+    def pause_writing(self) -> None:
+        """The caller reads more slowly than it is answered."""
+        super().pause_writing()
+        if self._coming is None:
+            self.patience.wait(self.timeout_keep_alive)
+
+    def resume_writing(self) -> None:
+        """The caller has read on."""
+        super().resume_writing()
+        if self._coming is None and self.cycle is not None and self.cycle.response_complete:
+            self._rest()
+        elif self._coming is None:
+            self.patience.rest()
+
+    def _await(self, part: _Part | None) -> None:
+        """Something has come, and this is next; patience begins where it does not come at once."""
+        self._coming = part
+        self.patience.rest()
+
     def _rest(self) -> None:
         """Nothing is asked from now on."""
-        self._idle_since = self.loop.time()
-        if self.timeout_keep_alive_task is None:
-            self._look_in(self.timeout_keep_alive)
+        if self._coming is None:
+            self.patience.wait(self.timeout_keep_alive)
 
     def _unset_keepalive_if_required(self) -> None:
-        """Called by uvicorn where a connection is not idle any more.
+        """Called by `DrainingProtocol`: what is idle stays open for the grace period."""
+        if self._coming is None:
+            self.patience.rest()
 
-        One timer for each request would cost as much as the parser, so it is left to ring.
+    def _time_for(self, part: _Part) -> float:
+        if part is _Part.HEAD:
+            return self._settings.head_timeout_s
+        return self._settings.body_timeout_s
+
+    def _give_up(self) -> None:
+        """Hang up on who keeps us waiting; those who have begun to ask are told why.
+
+        Who waits for us is no such caller: an answer before this one is not ready, or nobody here
+        has read what has come.
         """
-        self._idle_since = None
-
-    def _look_in(self, after_s: float) -> None:
-        ring = self.timeout_keep_alive_handler
-        self.timeout_keep_alive_task = self.loop.call_later(after_s, ring)
-
-    def timeout_keep_alive_handler(self) -> None:
-        """Hang up if nothing was asked for so long; else look in again when that might be."""
-        self.timeout_keep_alive_task = None
-        if self._idle_since is None:
-            return
-        left = self._idle_since + self.timeout_keep_alive - self.loop.time()
-        if left > 0:
-            self._look_in(left)
+        part, cycle = self._coming, self.cycle
+        busy = cycle is not None and not cycle.response_complete
+        is_ours = (part is _Part.HEAD and busy) or (part is _Part.BODY and self.flow.read_paused)
+        if part is None or is_ours:
+            if self.flow.write_paused or self.transport.is_closing():
+                self._socket.abort()  # closing would wait for a caller who does not read
+            elif part is None:
+                self.transport.close()
+            else:
+                self.patience.wait(self._time_for(part))
+        elif part is _Part.HEAD:
+            self._refuse(self._too_slow(part))
+        elif isinstance(cycle, Direct):
+            cycle.give_up(self._too_slow(part))
         else:
             self.transport.close()
 
-    def send_400_response(self, msg: str) -> None:
-        """Called by uvicorn where the bytes are not HTTP."""
-        self._refuse(Malformed("this is not an HTTP/1.1 request; speak HTTP/1.1 and not TLS"))
+    def _too_slow(self, part: _Part) -> TooSlow:
+        allowed = self._time_for(part)
+        return TooSlow(f"the {part.value} of the request did not come within {allowed:g} s")
 
     def _refuse(self, error: ServiceError) -> None:
         """Answer outside of any exchange, and hang up."""
@@ -176,6 +236,5 @@ class Connection(DrainingProtocol):
         lines = [STATUS_LINE[error.status], *(n + b": " + v + b"\r\n" for n, v in headers)]
         self.transport.write(b"".join(lines) + b"\r\n" + bytes(response.body))
         self.transport.close()
-
-    def _unsupported_upgrade_warning(self) -> None:
-        """No line in the log for each: `Exchange.content` tells the client where it matters."""
+        self._await(None)
+        self.patience.wait(self.timeout_keep_alive)  # for the caller to read it

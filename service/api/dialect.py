@@ -20,6 +20,8 @@ from starlette.routing import compile_path
 from starlette.types import Receive, Scope, Send
 
 from service import metrics
+from service.access.keyring import Scope as Access
+from service.api.cors import Cors
 from service.api.exchange import CANCELLED, Exchange, House
 from service.api.over_asgi import OverAsgi
 from service.api.responses import (
@@ -44,6 +46,7 @@ class Route:
     handler: Handler
     errors: Errors
     runs_model: bool = False  # nothing of it is read where there is no room
+    scope: Access | None = "infer"  # what a key must be for; None: no key is asked for
 
 
 class Target(NamedTuple):
@@ -64,21 +67,34 @@ class Dialect:
         self.routes: list[Route] = []
         self.documentation: list[dict[str, Any]] = []  # FastAPI's options, one for each route
 
-    def get(self, path: str, **documentation: Any) -> Callable[[Handler], Handler]:
+    def get(
+        self, path: str, *, scope: Access | None = "infer", **documentation: Any
+    ) -> Callable[[Handler], Handler]:
         """Register the handler of a GET."""
-        return self._register("GET", path, documentation)
+        return self._register("GET", path, documentation, scope)
 
     def post(
-        self, path: str, *, runs_model: bool = False, **documentation: Any
+        self,
+        path: str,
+        *,
+        runs_model: bool = False,
+        scope: Access | None = "infer",
+        **documentation: Any,
     ) -> Callable[[Handler], Handler]:
         """Register the handler of a POST."""
-        return self._register("POST", path, documentation, runs_model=runs_model)
+        return self._register("POST", path, documentation, scope, runs_model=runs_model)
 
     def _register(
-        self, method: str, path: str, documentation: dict[str, Any], *, runs_model: bool = False
+        self,
+        method: str,
+        path: str,
+        documentation: dict[str, Any],
+        scope: Access | None,
+        *,
+        runs_model: bool = False,
     ) -> Callable[[Handler], Handler]:
         def register(handler: Handler) -> Handler:
-            self.routes.append(Route(method, path, handler, self.errors, runs_model))
+            self.routes.append(Route(method, path, handler, self.errors, runs_model, scope))
             self.documentation.append(documentation)
             return handler
 
@@ -90,8 +106,9 @@ class Front:
 
     house: House  # known once the service has started
 
-    def __init__(self, app: FastAPI, dialects: Sequence[Dialect]) -> None:
+    def __init__(self, app: FastAPI, dialects: Sequence[Dialect], cors: Cors | None = None) -> None:
         self.app = app
+        self._cors = cors
         self._dialects = sorted(dialects, key=lambda dialect: -len(dialect.prefix))
         self._routes = [
             (compile_path(route.path)[0], route) for one in dialects for route in one.routes
@@ -112,6 +129,7 @@ class Front:
         try:
             reply = refuse(found.route, exchange) or await answer(found.route, exchange)
             if reply is not None:
+                reply.raw_headers += exchange.origin_headers
                 if exchange.draining:
                     reply.raw_headers.append((b"connection", b"close"))
                 await reply(scope, receive, send)
@@ -132,6 +150,8 @@ class Front:
                 if route.method == method:
                     return Target(route, matched.groupdict())
                 others.append(route)
+        if others and method == "OPTIONS" and self._cors is not None:
+            return _preflight(self._cors, others[0])
         if others:
             allowed = [route.method for route in others]
             return _refusal(others[0].errors, wrong_method(method, path, allowed))
@@ -142,11 +162,11 @@ class Front:
 
 
 def refuse(route: Route, exchange: Exchange) -> Reply | None:
-    """The answer to a caller for whom there is no room; None for all others."""
-    if not route.runs_model:
-        return None
+    """The answer to who may not do this or for whom there is no room; None for all others."""
     try:
-        exchange.forecaster.check_room(exchange.timeout_s)
+        exchange.admit(route.scope)
+        if route.runs_model:
+            exchange.forecaster.check_room(exchange.timeout_s)
     except ServiceError as error:
         return answer_error(error, route.errors)
     return None
@@ -179,7 +199,14 @@ def _refusal(errors: Errors, error: ServiceError) -> Target:
     async def refuse(_: Exchange) -> Reply:
         raise error.with_traceback(None)  # it is raised again and again, and would keep them all
 
-    return Target(Route("", "unknown", refuse, errors), {})
+    return Target(Route("", "unknown", refuse, errors, scope="any"), {})
+
+
+def _preflight(cors: Cors, route: Route) -> Target:
+    async def allow(_: Exchange) -> Reply:
+        return cors.preflight()
+
+    return Target(Route("OPTIONS", route.path, allow, route.errors, scope=None), {})
 
 
 def _document(dialect: Dialect, app: FastAPI) -> None:

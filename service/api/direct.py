@@ -19,6 +19,7 @@ from service.api.exchange import Exchange, House, too_long
 from service.api.hangup import Hangup
 from service.api.one_write import CONTINUE
 from service.api.responses import Reply, mistake
+from service.errors import ServiceError
 
 _LAST_CHUNK = b"0\r\n\r\n"
 
@@ -33,6 +34,7 @@ class Direct(Exchange):
         "_connection",
         "_is_head",
         "_is_old",
+        "_late",
         "_more",
         "_route",
         "_size",
@@ -63,6 +65,7 @@ class Direct(Exchange):
         self._size = 0  # bytes of them
         self._more = True  # will come
         self._waiter: asyncio.Future[None] | None = None  # who wants more
+        self._late: ServiceError | None = None  # what is said of a body that did not come in time
         self.keep_alive = not self._is_old and parser.should_keep_alive()
         self.disconnected = False
         self.response_complete = False
@@ -97,6 +100,14 @@ class Direct(Exchange):
         if self.response_complete and not self.keep_alive:
             self._transport.close()
 
+    def give_up(self, error: ServiceError) -> None:
+        """The body will not come; whoever wants it is told so, and then we hang up."""
+        self._late = error
+        self._more = self.keep_alive = False
+        self._wake()
+        if self.response_complete:
+            self._transport.close()
+
     async def _read(self, limit: int) -> bytes:
         if self._announces and not self._transport.is_closing():
             self._transport.write(CONTINUE)
@@ -108,6 +119,8 @@ class Direct(Exchange):
         self._waiter = None
         if self.hangup.happened:
             raise ClientDisconnect
+        if self._late is not None:
+            raise self._late
         if self._size > limit:
             raise too_long(limit)
         body = b"".join(self._chunks)
@@ -158,6 +171,7 @@ class Direct(Exchange):
             self.keep_alive = False
         lines = [STATUS_LINE[reply.status_code], default_headers(self._connection)]
         lines += [b"%b: %b\r\n" % header for header in reply.raw_headers]
+        lines += [b"%b: %b\r\n" % header for header in self.origin_headers]
         if not self.keep_alive:
             lines.append(b"connection: close\r\n")
         if reply.parts is not None and not self._is_old:

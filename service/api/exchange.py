@@ -8,8 +8,12 @@ from dataclasses import dataclass
 
 from starlette.datastructures import QueryParams
 
+from service.access.keyring import Keyring, Scope, presented
 from service.api.compression import decompress
+from service.api.cors import Cors
+from service.api.depth import check_depth
 from service.api.hangup import Hangup
+from service.api.responses import Headers
 from service.drain import Drain
 from service.errors import Malformed, TooLarge
 from service.forecaster import Forecaster
@@ -18,6 +22,7 @@ from service.settings import Settings
 
 CANCELLED = "cancelled"  # in place of a status: the caller hung up
 
+SPLIT = b"inference-header-content-length"  # where JSON ends and tensors begin
 TIMEOUT = b"gatecast-timeout-ms"
 LONGEST_TIMEOUT_MS = 86_400_000  # a day
 _LARGE = 1 << 16  # packed bytes that are better unpacked beside the event loop
@@ -31,6 +36,8 @@ class House:
     forecaster: Forecaster
     generator: Generator
     drain: Drain
+    keyring: Keyring | None  # None: everyone may do everything
+    cors: Cors | None = None  # None: no page of another origin may read an answer
 
 
 class Exchange(ABC):
@@ -41,7 +48,9 @@ class Exchange(ABC):
 
     __slots__ = (
         "_by_name",
+        "_cors",
         "_drain",
+        "_keyring",
         "_query",
         "arrived",
         "forecaster",
@@ -66,6 +75,8 @@ class Exchange(ABC):
         self.generator = house.generator
         self.hangup = hangup
         self._drain = house.drain
+        self._keyring = house.keyring
+        self._cors = house.cors
         self._query = query
         self._by_name: dict[bytes, bytes] = dict(headers)
 
@@ -95,6 +106,25 @@ class Exchange(ABC):
             raise Malformed(f"header {name} is {came!r}, expected {expected}", name)
         return max(int(text) / 1000 - self.seconds, 0.0)
 
+    def admit(self, scope: Scope | None) -> None:
+        """Let the caller in; None lets in everyone.
+
+        Raises:
+            Unauthenticated, Forbidden, RateLimited: see `Keyring.admit`.
+        """
+        if scope is not None and self._keyring is not None:
+            self._keyring.admit(presented(self._by_name), scope)
+
+    @property
+    def needs_key(self) -> bool:
+        """Whether there are keys at all."""
+        return self._keyring is not None
+
+    @property
+    def origin_headers(self) -> Headers:
+        """What the answer tells the browser of a page of another origin."""
+        return [] if self._cors is None else self._cors.headers(self._by_name.get(b"origin"))
+
     @property
     def query_params(self) -> QueryParams:
         """What stands behind the question mark."""
@@ -106,6 +136,19 @@ class Exchange(ABC):
 
     async def content(self) -> bytes:
         """The whole body, unpacked.
+
+        Raises:
+            Malformed: it is JSON, and deeper than `max_json_depth`.
+            TooLarge, UnsupportedMedia, Malformed, ClientDisconnect: see `_unpacked`.
+        """
+        body = await self._unpacked()
+        end = self._by_name.get(SPLIT)
+        text = body[: int(end)] if end is not None and end.isdigit() and len(end) <= 12 else body
+        await check_depth(text, self.settings.max_json_depth)
+        return body
+
+    async def _unpacked(self) -> bytes:
+        """The same, whatever it holds.
 
         Raises:
             TooLarge: more than `max_body_bytes` are announced, arrive, or unpack.

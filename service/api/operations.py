@@ -3,6 +3,7 @@
 from fastapi import APIRouter, Request, Response
 
 from service import metrics
+from service.access.keyring import presented
 from service.api.responses import json_response
 from service.forecaster import Forecaster
 
@@ -17,10 +18,15 @@ async def live() -> Response:
 
 @router.get("/health/ready")
 async def ready(request: Request) -> Response:
-    """200 while models are served; 503 without a model, and from SIGTERM on."""
+    """200 while models are served; 503 without a model, and from SIGTERM on.
+
+    The names of models are for those with a key, where there are keys.
+    """
     state = request.app.state
     repository = state.forecaster.repository
-    content = {"models": sorted(repository.live), "refused": sorted(repository.refused)}
+    content = {}
+    if state.keyring is None or state.keyring.knows(presented(dict(request.scope["headers"]))):
+        content = {"models": sorted(repository.live), "refused": sorted(repository.refused)}
     if state.drain.begun:
         return json_response({"status": "draining", **content}, 503)
     if not repository.live:

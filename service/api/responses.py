@@ -19,7 +19,9 @@ from service.errors import (
     InferenceFailed,
     NotFound,
     Overloaded,
+    RateLimited,
     ServiceError,
+    Unauthenticated,
     Unavailable,
     WrongMethod,
 )
@@ -116,8 +118,10 @@ def answer_error(error: ServiceError, errors: Errors) -> Reply:
     """An error in the words of a dialect, counted, with the headers that HTTP gives it."""
     observe_error(error)
     response = errors(error)
-    if isinstance(error, Overloaded):
+    if isinstance(error, Overloaded | RateLimited):
         response.raw_headers.append((b"retry-after", b"%d" % error.retry_after))
+    if isinstance(error, Unauthenticated):
+        response.raw_headers.append((b"www-authenticate", b'Bearer realm="gatecast"'))
     if isinstance(error, WrongMethod):
         response.raw_headers.append((b"allow", ", ".join(error.allowed).encode()))
     return response

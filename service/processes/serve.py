@@ -1,6 +1,7 @@
 """`gatecast serve` after its settings are known: one process, or a parent with its workers."""
 
 import os
+import resource
 import signal
 import socket
 import sys
@@ -12,6 +13,8 @@ from service.processes.supervisor import Supervisor
 from service.processes.worker import Worker, configuration
 from service.settings import Settings
 
+_OWN_FILES = 200  # of a worker, beside its connections; more than it needs
+
 
 def serve(settings: Settings) -> None:
     """Answer until SIGTERM.
@@ -22,9 +25,10 @@ def serve(settings: Settings) -> None:
     """
     for leave in (signal.SIGTERM, signal.SIGINT):  # before anything else answers to them
         signal.signal(leave, lambda *_: sys.exit(0))
+    _raise_open_files(settings)
     os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)  # another program's counts, if at all
-    if settings.worker_count() == 1:
-        worker = Worker(configuration(settings))
+    if settings.worker_count() == 1 and settings.tls_certificate is None:
+        worker = Worker(settings)
         worker.run()
         if not worker.started:
             sys.exit(1)
@@ -57,3 +61,18 @@ def bind(host: str, port: int) -> socket.socket:
         raise click.ClickException(f"--host {host} --port {port}: {error.strerror}") from None
     listening.setblocking(False)
     return listening
+
+
+def _raise_open_files(settings: Settings) -> None:
+    """As many as the connections need; say so where the machine does not let us have them."""
+    wanted = settings.max_connections + _OWN_FILES
+    now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    allowed = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
+    if now != resource.RLIM_INFINITY and now < allowed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, most))
+    if allowed < wanted:
+        click.echo(
+            f"max_connections {settings.max_connections} needs {wanted} open files, a process may "
+            f"have {most} here; raise that limit (ulimit -n)",
+            err=True,
+        )

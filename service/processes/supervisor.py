@@ -115,7 +115,8 @@ class Supervisor:
         self._announced = True
         host, port = self._listening.getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
-        log.info("%s workers running on http://%s:%s", len(self._children), shown, port)
+        scheme = "http" if self._settings.tls_certificate is None else "https"
+        log.info("%s workers running on %s://%s:%s", len(self._children), scheme, shown, port)
 
     def _pass_on(self) -> None:
         """Those accepted before go first, then the door is opened; on leaving, it is closed."""

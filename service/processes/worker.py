@@ -16,12 +16,14 @@ from typing import Any
 
 import uvicorn
 
+from service.errors import Unavailable
 from service.processes.channel import CONNECTION, LEAVE, NOW, Closed, Report, receive, report
 from service.settings import Settings
 
 ENDED_S = 0.05  # until it is reported that connections have ended
 RETRY_S = 0.01  # until a report is sent again that the parent had no room for
 FAREWELL_S = 5.0  # that a leaving worker waits for the connections still on their way
+GOODBYE_S = 5.0  # for the end of TLS, which a caller may not answer
 CUT_OFF_S = 1.0  # for the answers of those who are cut off
 log = logging.getLogger("gatecast")
 
@@ -41,8 +43,9 @@ class _Open(set[Any]):
 class Worker(uvicorn.Server):
     """uvicorn's server for both cases; `channel` is None where it listens by itself."""
 
-    def __init__(self, config: uvicorn.Config, channel: socket.socket | None = None) -> None:
-        super().__init__(config)
+    def __init__(self, settings: Settings, channel: socket.socket | None = None) -> None:
+        super().__init__(configuration(settings))
+        self._settings = settings
         self._channel = channel
         self._taken = 0
         self._arriving: set[asyncio.Task[Any]] = set()
@@ -75,7 +78,7 @@ class Worker(uvicorn.Server):
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._last_taken.wait(), FAREWELL_S)
             if self._arriving:
-                await asyncio.wait(self._arriving)
+                await asyncio.wait(self._arriving, timeout=FAREWELL_S)
         await super().shutdown(sockets)
         if self.force_exit:  # uvicorn waits for nobody then, and leaves the application as it is
             for task in self.server_state.tasks:
@@ -111,15 +114,36 @@ class Worker(uvicorn.Server):
     def _take(self, connection: socket.socket | None) -> None:
         """Say so before a byte is read: from now on nobody else can answer it."""
         self._taken += 1
-        if connection is None:  # the kernel drops it where this process has too many open files
+        if connection is not None and self._is_full():
+            from service import metrics  # whose folder is named after this file is read
+
+            metrics.refuse(Unavailable.error_type)
+            connection.close()
+        elif connection is None:  # the kernel drops it where this process has too many open files
             log.warning("a connection was lost: this worker has too many open files")
         else:
             loop = asyncio.get_running_loop()
             connection.setblocking(False)
-            task = loop.create_task(loop.connect_accepted_socket(self._protocol, connection))
+            task = loop.create_task(self._open(connection))
             task.add_done_callback(self._arrived)
             self._arriving.add(task)
         self._report()
+
+    def _is_full(self) -> bool:
+        """Whether no more handshakes may begin; without TLS, `Connection` says so to the caller."""
+        held = len(self.server_state.connections) + len(self._arriving)
+        return self.config.is_ssl and held >= self._settings.max_connections
+
+    async def _open(self, connection: socket.socket) -> None:
+        """Make it uvicorn's connection; with TLS, once both sides agree on a secret."""
+        secret = self.config.ssl
+        await asyncio.get_running_loop().connect_accepted_socket(
+            self._protocol,
+            connection,
+            ssl=secret,
+            ssl_handshake_timeout=self._settings.head_timeout_s if secret else None,
+            ssl_shutdown_timeout=GOODBYE_S if secret else None,
+        )
 
     def _protocol(self) -> asyncio.Protocol:
         protocol: asyncio.Protocol = self.config.http_protocol_class(  # type: ignore[call-arg]
@@ -172,13 +196,16 @@ def configuration(settings: Settings) -> uvicorn.Config:
         log_level=settings.log_level,
         server_header=False,
         timeout_graceful_shutdown=settings.shutdown_timeout_s,
+        timeout_keep_alive=settings.idle_timeout_s,  # type: ignore[arg-type]  # only added to
+        ssl_certfile=settings.tls_certificate,
+        ssl_keyfile=settings.tls_key,
     )
 
 
 def work(channel: socket.socket, settings: Settings) -> None:
     """The life of a fed worker, in a process of its own."""
     channel.setblocking(False)
-    worker = Worker(configuration(settings), channel)
+    worker = Worker(settings, channel)
     for leave in (signal.SIGTERM, signal.SIGINT):
         signal.signal(leave, worker.handle_exit)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])  # blocked while it could only die

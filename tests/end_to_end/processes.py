@@ -18,9 +18,9 @@ _ESTABLISHED = "01"
 
 
 @contextmanager
-def two_workers(drain_grace_s: float = 1.0) -> Iterator[ServerProcess]:
+def two_workers(drain_grace_s: float = 1.0, **settings: object) -> Iterator[ServerProcess]:
     """A service of two workers, which must have left nothing behind at the end."""
-    with serving(ARTIFACTS, "--workers", "2", drain_grace_s=drain_grace_s) as server:
+    with serving(ARTIFACTS, "--workers", "2", drain_grace_s=drain_grace_s, **settings) as server:
         family = descendants(server.process.pid)
         yield server
         server.terminate()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import httpx
 
-_ADDRESS = re.compile(r"running on (http://127\.0\.0\.1:\d+)")
+_ADDRESS = re.compile(r"running on (https?://127\.0\.0\.1:\d+)")
 _RPC_ADDRESS = re.compile(r"gRPC on (127\.0\.0\.1:\d+)")
 
 

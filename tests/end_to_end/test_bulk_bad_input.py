@@ -46,7 +46,7 @@ JSON: dict[str, tuple[object, int, str | None, str]] = {
     "truncated": (json.dumps(GOOD)[:-9], 400, None, "not the documented JSON"),
     "invalid UTF-8": (b'{"model": "\xff"}', 400, "model", "utf-8"),
     "a list": ([], 400, None, "{ is expected"),
-    "deep nesting": ('{"y":' + "[" * 100_000, 400, None, "goes on without"),
+    "deep nesting": ('{"y":' + "[" * 100_000, 400, None, "nested 100001 deep"),
     "no model": (without("model"), 400, "model", "missing"),
     "no y": (without("y"), 400, "y", "missing"),
     "no sizes": (without("sizes"), 400, "sizes", "missing"),

@@ -48,6 +48,9 @@ class Asked:
         if rows > self.limit:
             raise TooLarge(f"{rows} series")
 
+    def check_steps(self, longest: int) -> None:
+        pass
+
     async def forecast(self, inquiry: Inquiry) -> Forecast:
         self.inquiries.append(inquiry)
         chunk = int(inquiry.series[0].item_id[1:]) // module.CHUNK

@@ -8,7 +8,14 @@ import pytest
 
 from service import errors
 from service.api.responses import answer_error, error_response
-from service.errors import Overloaded, ServiceError, Unservable, WrongMethod
+from service.errors import (
+    Overloaded,
+    RateLimited,
+    ServiceError,
+    Unauthenticated,
+    Unservable,
+    WrongMethod,
+)
 
 CLASSES = [
     found
@@ -24,14 +31,14 @@ def documented() -> dict[str, tuple[int, str]]:
 
 
 def make(kind: type[ServiceError], message: str) -> ServiceError:
-    if issubclass(kind, Overloaded):
+    if issubclass(kind, Overloaded | RateLimited):
         return kind(message, retry_after=7)
     return kind(message, allowed=["POST"]) if issubclass(kind, WrongMethod) else kind(message)
 
 
 def test_every_class_has_the_status_and_type_of_the_documented_table() -> None:
     assert {kind.__name__: (kind.status, kind.error_type) for kind in CLASSES} == documented()
-    assert len(CLASSES) == 11
+    assert len(CLASSES) == 15
 
 
 def test_no_two_classes_share_a_type() -> None:
@@ -57,16 +64,23 @@ def test_a_field_is_said_where_there_is_one() -> None:
     assert json.loads(bytes(response.body))["error"]["field"] == "series[0].target"
 
 
-def test_only_an_overloaded_service_says_when_to_come_back() -> None:
+def test_only_who_asked_too_much_is_told_when_to_come_back() -> None:
     for kind in CLASSES:
         headers = answer_error(make(kind, "later"), error_response).headers
-        assert headers.get("retry-after") == ("7" if kind is Overloaded else None)
+        assert headers.get("retry-after") == ("7" if kind in (Overloaded, RateLimited) else None)
 
 
 def test_only_a_wrong_method_is_told_the_right_one() -> None:
     for kind in CLASSES:
         headers = answer_error(make(kind, "another"), error_response).headers
         assert headers.get("allow") == ("POST" if kind is WrongMethod else None)
+
+
+def test_only_who_has_no_key_is_told_how_to_show_one() -> None:
+    for kind in CLASSES:
+        headers = answer_error(make(kind, "who?"), error_response).headers
+        said = 'Bearer realm="gatecast"' if kind is Unauthenticated else None
+        assert headers.get("www-authenticate") == said
 
 
 def test_the_message_is_the_text_of_the_exception() -> None:

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -230,3 +231,33 @@ def test_a_trial_process_ends_with_its_error_and_not_with_a_forecast() -> None:
     if CUDA not in ort.get_available_providers():
         assert tried.returncode == 1
         assert tried.stderr.strip().endswith(f"the session runs on {CPU}")
+
+
+@pytest.mark.parametrize("location", ["weights", "./weights", "../weights", "{folder}/weights"])
+def test_weights_outside_of_the_model_are_refused(
+    location: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inside = tmp_path / "inside"
+    inside.mkdir()
+    for folder in (tmp_path, inside):
+        (folder / "weights").write_bytes(np.ones(4, np.float32).tobytes())
+    monkeypatch.chdir(inside)
+    assert open_session(_adding(None), "cpu").run(None, {"x": np.ones(4, np.float32)})
+    with pytest.raises(Exception, match="External data path"):
+        open_session(_adding(location.format(folder=inside)), "cpu")
+
+
+def _adding(location: str | None) -> bytes:
+    """A model that adds four numbers, its own or those of a file."""
+    values = [onnx.helper.make_tensor_value_info(name, 1, [4]) for name in "xy"]
+    weights = onnx.numpy_helper.from_array(np.ones(4, np.float32), "w")
+    if location is not None:
+        onnx.external_data_helper.set_external_data(weights, location, 0, 16)
+        weights.ClearField("raw_data")
+        weights.data_location = onnx.TensorProto.EXTERNAL
+    node = onnx.helper.make_node("Add", ["x", "w"], ["y"])
+    graph = onnx.helper.make_graph([node], "adding", values[:1], values[1:], [weights])
+    opset = [onnx.helper.make_opsetid("", 20)]
+    model = onnx.helper.make_model(graph, opset_imports=opset, ir_version=9)
+    content: bytes = model.SerializeToString()
+    return content

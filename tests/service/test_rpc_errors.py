@@ -7,7 +7,7 @@ from grpc import StatusCode
 
 from service import errors
 from service.api.rpc.errors import status_of
-from service.errors import InferenceFailed, Overloaded, ServiceError, WrongMethod
+from service.errors import InferenceFailed, Overloaded, RateLimited, ServiceError, WrongMethod
 
 CLASSES = [
     found
@@ -18,8 +18,8 @@ OURS = {ServiceError, InferenceFailed}
 
 
 def make(kind: type[ServiceError]) -> ServiceError:
-    if kind is Overloaded:
-        return Overloaded("full", 7)
+    if issubclass(kind, Overloaded | RateLimited):
+        return kind("full", 7)
     return WrongMethod("no", ["GET"]) if kind is WrongMethod else kind("it is so")
 
 
@@ -32,6 +32,8 @@ def test_only_our_own_faults_are_internal(kind: type[ServiceError]) -> None:
     ("status", "code"),
     [
         (400, StatusCode.INVALID_ARGUMENT),
+        (401, StatusCode.UNAUTHENTICATED),
+        (403, StatusCode.PERMISSION_DENIED),
         (404, StatusCode.NOT_FOUND),
         (413, StatusCode.INVALID_ARGUMENT),
         (422, StatusCode.INVALID_ARGUMENT),
@@ -41,12 +43,13 @@ def test_only_our_own_faults_are_internal(kind: type[ServiceError]) -> None:
     ],
 )
 def test_a_status_of_http_has_its_code(status: int, code: StatusCode) -> None:
-    found = [status_of(make(kind)).code for kind in CLASSES if kind.status == status]
-    assert found == [code]
+    found = {status_of(make(kind)).code for kind in CLASSES if kind.status == status}
+    assert found == {code}
 
 
-def test_an_overloaded_service_says_when_to_come_again() -> None:
-    assert status_of(Overloaded("full", 7)).trailers == (("retry-after", "7"),)
+def test_who_asked_too_much_is_told_when_to_come_again() -> None:
+    for error in (Overloaded("full", 7), RateLimited("often", 7)):
+        assert status_of(error).trailers == (("retry-after", "7"),)
     assert status_of(ServiceError("broken")).trailers == ()
 
 

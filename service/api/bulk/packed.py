@@ -67,6 +67,7 @@ class _Call:
 
     def __init__(self, forecaster: Forecaster, packed: Packed) -> None:
         forecaster.check_rows(len(packed))
+        forecaster.check_steps(int(packed.sizes.max(initial=0)))
         self.forecaster = forecaster
         self.packed = packed
         find = forecaster.repository.get_for

@@ -8,8 +8,8 @@ import zlib
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
+from service.api.exchange import SPLIT
 from service.api.json_body import write_numbers
-from service.api.openinference.question import HEADER
 from service.api.responses import Reply, to_json
 from service.forecaster import TensorAnswer
 
@@ -48,7 +48,7 @@ async def write_answer(
     head = (to_json(answer.model), answer.version, told, b",".join(texts))
     body, media = b'{"model_name":%b,"model_version":"%d"%b,"outputs":[%b]}' % head, _JSON
     if raw:
-        headers = [*headers, (HEADER, b"%d" % len(body))]
+        headers = [*headers, (SPLIT, b"%d" % len(body))]
         body, media = b"".join((body, *raw)), _BYTES
     if accepted is None or len(body) < SMALLEST_PACKED:
         return Reply(body, 200, media, headers)

@@ -21,7 +21,6 @@ from service.api.openinference.values import Expected, expected_tensors, from_by
 from service.contract.metadata import Signature
 from service.errors import Malformed
 
-HEADER = b"inference-header-content-length"
 BINARY_SIZE = "binary_data_size"
 
 _SHOWN = 6  # sizes of a shape in one message

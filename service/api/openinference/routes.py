@@ -5,11 +5,11 @@ from typing import Any
 import msgspec
 
 from service.api.dialect import Dialect
-from service.api.exchange import Exchange
+from service.api.exchange import SPLIT, Exchange
 from service.api.openinference import describe
 from service.api.openinference.answer import write_answer
 from service.api.openinference.lifecycle import read_version, refuse_load, refuse_unload
-from service.api.openinference.question import HEADER, read_question
+from service.api.openinference.question import read_question
 from service.api.responses import Reply, answer_headers, json_response, short
 from service.errors import Malformed, ServiceError, Unavailable
 from service.inquiry import TensorInquiry
@@ -49,7 +49,7 @@ async def infer(exchange: Exchange) -> Reply:
     body = await exchange.content()
     name, version = exchange.parameters["name"], _version(exchange)
     signature = forecaster.repository.get(name, version).metadata.signature
-    question = await read_question(body, exchange.header(HEADER), name, signature)
+    question = await read_question(body, exchange.header(SPLIT), name, signature)
     timeout_s = _shorter(allowed, question.timeout_s, exchange)
     answer = await forecaster.infer(TensorInquiry(name, version, question.tensors, timeout_s))
     return await write_answer(
@@ -61,20 +61,20 @@ async def infer(exchange: Exchange) -> Reply:
     )
 
 
-@openinference.get("/v2")
-@openinference.get("/v2/")
+@openinference.get("/v2", scope="any")
+@openinference.get("/v2/", scope="any")
 async def server(_: Exchange) -> Reply:
     """Name, version and extensions of the server."""
     return json_response(describe.server())
 
 
-@openinference.get("/v2/health/live")
+@openinference.get("/v2/health/live", scope=None)
 async def live(_: Exchange) -> Reply:
     """200 as long as the process answers."""
     return json_response({"live": True})
 
 
-@openinference.get("/v2/health/ready")
+@openinference.get("/v2/health/ready", scope=None)
 async def ready(exchange: Exchange) -> Reply:
     """200 while models are served; 503 without one, and from SIGTERM on."""
     _not_draining(exchange)
@@ -83,7 +83,7 @@ async def ready(exchange: Exchange) -> Reply:
     return json_response({"ready": True})
 
 
-@openinference.get("/v2/models/stats")
+@openinference.get("/v2/models/stats", scope="metrics")
 async def all_statistics(exchange: Exchange) -> Reply:
     """How many requests all models answered, and where the time went."""
     live = sorted(exchange.forecaster.repository.live.items())
@@ -114,8 +114,8 @@ async def config(exchange: Exchange) -> Reply:
     return json_response(describe.config(_live(exchange), exchange.settings.max_queue_rows))
 
 
-@openinference.get(f"{_MODEL}/stats")
-@openinference.get(f"{_MODEL_VERSION}/stats")
+@openinference.get(f"{_MODEL}/stats", scope="metrics")
+@openinference.get(f"{_MODEL_VERSION}/stats", scope="metrics")
 async def model_statistics(exchange: Exchange) -> Reply:
     """How many requests a model answered, and where the time went."""
     metadata = _live(exchange).metadata
@@ -130,14 +130,14 @@ async def index(exchange: Exchange) -> Reply:
     return json_response(describe.index(exchange.forecaster.repository, ready=wanted.ready))
 
 
-@openinference.post("/v2/repository/models/{name}/load")
+@openinference.post("/v2/repository/models/{name}/load", scope="admin")
 async def load(exchange: Exchange) -> Reply:
     """Refused: models are read at the start."""
     await exchange.content()
     refuse_load(exchange.forecaster.repository, exchange.parameters["name"])
 
 
-@openinference.post("/v2/repository/models/{name}/unload")
+@openinference.post("/v2/repository/models/{name}/unload", scope="admin")
 async def unload(exchange: Exchange) -> Reply:
     """Refused: models are read at the start."""
     await exchange.content()

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from service.api.rpc.call import Context, counted, parse
 from service.api.rpc.departure import Departure
 from service.api.rpc.errors import Status
+from service.api.rpc.gate import Gate
 from service.api.rpc.infer import write
 from service.api.rpc.proto.inference_pb2 import (
     ModelInferRequest,
@@ -28,10 +29,11 @@ Answer = asyncio.Task[ModelStreamInferResponse]
 class Conversation:
     """The stream of one client."""
 
-    def __init__(self, infer: Infer, context: Context, departure: Departure) -> None:
+    def __init__(self, infer: Infer, context: Context, departure: Departure, gate: Gate) -> None:
         self._infer = infer
         self._context = context
         self._departure = departure
+        self._gate = gate
         self._room = asyncio.Semaphore(AHEAD)
         self._answers: asyncio.Queue[Answer | None] = asyncio.Queue()  # None: the last was read
 
@@ -70,6 +72,7 @@ class Conversation:
 
         async def infer() -> ModelInferResponse:
             nonlocal request
+            self._gate.admit(self._context, "infer")  # the key may have been revoked since
             request = parse(ModelInferRequest, body)
             return write(await self._infer(request, self._context), request)
 

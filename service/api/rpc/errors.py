@@ -5,15 +5,18 @@ from dataclasses import dataclass
 from grpc import StatusCode
 
 from service.api.responses import short
-from service.errors import Overloaded, ServiceError
+from service.errors import Overloaded, RateLimited, ServiceError
 
 Metadata = tuple[tuple[str, str], ...]
 
 # 413 and 422 are no use to ask again, which RESOURCE_EXHAUSTED would invite a client to do.
 _CODES = {
     400: StatusCode.INVALID_ARGUMENT,
+    401: StatusCode.UNAUTHENTICATED,
+    403: StatusCode.PERMISSION_DENIED,
     404: StatusCode.NOT_FOUND,
     405: StatusCode.UNIMPLEMENTED,
+    408: StatusCode.DEADLINE_EXCEEDED,
     413: StatusCode.INVALID_ARGUMENT,
     415: StatusCode.INVALID_ARGUMENT,
     422: StatusCode.INVALID_ARGUMENT,
@@ -36,6 +39,6 @@ def status_of(error: ServiceError) -> Status:
     """The gRPC status of an error, by its HTTP status; INTERNAL where it is a fault of ours."""
     code = _CODES.get(error.status, StatusCode.INTERNAL)
     trailers: Metadata = ()
-    if isinstance(error, Overloaded):
+    if isinstance(error, Overloaded | RateLimited):
         trailers = (("retry-after", str(error.retry_after)),)
     return Status(code, short(error.message), trailers)

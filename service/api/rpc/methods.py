@@ -8,16 +8,17 @@ import grpc
 
 from service.api.rpc.call import Context, stream, unary
 from service.api.rpc.conversation import Conversation
+from service.api.rpc.gate import Gate
 from service.api.rpc.health import Health
 from service.api.rpc.inference import Inference
 from service.api.rpc.proto import health_pb2, inference_pb2
 
 
-def inference_methods(inference: Inference) -> grpc.GenericRpcHandler:
+def inference_methods(inference: Inference, gate: Gate) -> grpc.GenericRpcHandler:
     """`inference.GRPCInferenceService`."""
 
     async def converse(context: Context) -> None:
-        await Conversation(inference.infer, context, inference.departure).hold()
+        await Conversation(inference.infer, context, inference.departure, gate).hold()
 
     unaries = {
         "ServerLive": inference.server_live,

@@ -9,7 +9,9 @@ from typing import Any
 import click
 import grpc
 
+from service.access.keyring import Keyring
 from service.api.rpc.departure import Departure
+from service.api.rpc.gate import Gate
 from service.api.rpc.health import Health
 from service.api.rpc.inference import Inference
 from service.api.rpc.methods import health_methods, inference_methods
@@ -36,7 +38,9 @@ class RpcServer:
         await self._server.stop(grace_s)
 
 
-async def start_rpc(settings: Settings, forecaster: Forecaster, drain: Drain) -> RpcServer:
+async def start_rpc(
+    settings: Settings, forecaster: Forecaster, drain: Drain, keyring: Keyring | None
+) -> RpcServer:
     """Serve gRPC on `settings.grpc_port`, which several workers share.
 
     Raises:
@@ -44,12 +48,13 @@ async def start_rpc(settings: Settings, forecaster: Forecaster, drain: Drain) ->
     """
     departure = Departure(drain)
     inference = Inference(forecaster, settings.max_queue_rows, departure)
-    health = Health(forecaster.repository, departure)
-    server = grpc.aio.server(options=_options(settings))
-    server.add_generic_rpc_handlers((inference_methods(inference), health_methods(health)))
+    gate = Gate(keyring)
+    health = Health(forecaster.repository, departure, gate)
+    server = grpc.aio.server(interceptors=[gate], options=_options(settings))
+    server.add_generic_rpc_handlers((inference_methods(inference, gate), health_methods(health)))
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     try:
-        port = server.add_insecure_port(f"{host}:{settings.grpc_port}")
+        port = _listen(server, f"{host}:{settings.grpc_port}", settings)
     except RuntimeError as error:  # gRPC's text names no cause
         where = f"{host}:{settings.grpc_port}"
         message = f"gRPC cannot listen on {where}; is the port in use? Choose another --grpc-port"
@@ -59,9 +64,17 @@ async def start_rpc(settings: Settings, forecaster: Forecaster, drain: Drain) ->
     return RpcServer(server, departure, f"{host}:{port}")
 
 
+def _listen(server: grpc.aio.Server, address: str, settings: Settings) -> int:
+    if settings.tls_certificate is None or settings.tls_key is None:
+        return server.add_insecure_port(address)
+    pair = settings.tls_key.read_bytes(), settings.tls_certificate.read_bytes()
+    return server.add_secure_port(address, grpc.ssl_server_credentials([pair]))
+
+
 def _options(settings: Settings) -> list[tuple[str, Any]]:
     return [
         ("grpc.max_receive_message_length", settings.max_body_bytes),  # also when unpacked
         ("grpc.max_send_message_length", -1),  # an answer is as long as it is
+        ("grpc.server_handshake_timeout_ms", int(settings.head_timeout_s * 1000)),
         ("grpc.so_reuseport", 1),  # `port.reserved` looks after it
     ]

@@ -67,9 +67,11 @@ async def models(exchange: Exchange) -> Reply:
     return json_response({"models": [{"name": name} for name in names]})
 
 
-@timegpt.get("/validate_api_key")
-async def validate_api_key(_: Exchange) -> Reply:
-    """Every key is as good as none."""
+@timegpt.get("/validate_api_key", scope="any")
+async def validate_api_key(exchange: Exchange) -> Reply:
+    """200 for a good key; where the service asks for none, every key is as good as none."""
+    if exchange.needs_key:
+        return json_response({"detail": "the key is valid"})
     return json_response({"detail": "this service asks for no key, any is accepted"})
 
 

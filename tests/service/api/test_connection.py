@@ -147,7 +147,7 @@ def test_a_connection_on_which_something_is_asked_is_not_closed() -> None:
                 ask(port, request(b"/d/echo") + request(b"/d/slow", CLOSE))
             )
             await service.entered.wait()
-            service.connection.timeout_keep_alive_handler()  # rings for the first request
+            service.connection.patience.look()  # the timer rings for the first request
             service.gate.set()
             return await asked
 

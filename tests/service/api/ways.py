@@ -12,6 +12,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from service.api.connection import Connection
+from service.api.cors import Cors
 from service.api.dialect import Dialect, Front
 from service.api.exchange import Exchange, House
 from service.api.responses import Reply, error_response, json_response
@@ -30,7 +31,11 @@ ASGI: type[HttpToolsProtocol] = HttpToolsProtocol
 class Service:
     """What a test looks at and decides: who waits, whether there is room, who was called."""
 
-    def __init__(self, protocol: type[HttpToolsProtocol], keep_alive_s: float) -> None:
+    def __init__(
+        self, protocol: type[HttpToolsProtocol], keep_alive_s: float, cors: Cors | None, limits: Any
+    ) -> None:
+        self._settings = Settings(max_body_bytes=LIMIT, **limits)
+        self._cors = cors
         self.is_full = False
         self.called: list[bytes] = []  # bodies that a handler has read
         self.entered = asyncio.Event()  # the slow handler began
@@ -38,7 +43,7 @@ class Service:
         self.cancelled = asyncio.Event()  # it was
         self.drain = Drain(grace_s=0.0)
         self.state = ServerState()
-        self.front = Front(_plain(), [_dialect(self)])
+        self.front = Front(_plain(cors), [_dialect(self)], cors)
         self.front.house = self._house()
         self._config = uvicorn.Config(
             self.front,
@@ -66,17 +71,23 @@ class Service:
             raise Overloaded("no room; try again in 7 s", 7)
 
     def _house(self) -> House:
-        settings = Settings(max_body_bytes=LIMIT)
-        forecaster = SimpleNamespace(check_room=self.check_room)
-        return House(settings, cast(Any, forecaster), cast(Any, None), self.drain)
+        forecaster: Any = SimpleNamespace(check_room=self.check_room)
+        return House(self._settings, forecaster, cast(Any, None), self.drain, None, self._cors)
 
 
 @asynccontextmanager
 async def listening(
-    protocol: type[HttpToolsProtocol] = DIRECT, keep_alive_s: float = 60
+    protocol: type[HttpToolsProtocol] = DIRECT,
+    keep_alive_s: float = 60,
+    cors: Cors | None = None,
+    **limits: float,
 ) -> AsyncIterator[tuple[Service, int]]:
-    """The service, and the port of the loopback address on which it answers."""
-    service = Service(protocol, keep_alive_s)
+    """The service, and the port of the loopback address on which it answers.
+
+    Args:
+        limits: further settings.
+    """
+    service = Service(protocol, keep_alive_s, cors, limits)
     server = await asyncio.get_running_loop().create_server(service.protocol, "127.0.0.1", 0)
     try:
         yield service, server.sockets[0].getsockname()[1]
@@ -124,8 +135,10 @@ async def one_answer(reader: asyncio.StreamReader) -> bytes:
     return head + await asyncio.wait_for(reader.readexactly(length), 30)
 
 
-def _plain() -> FastAPI:
+def _plain(cors: Cors | None) -> FastAPI:
     app = FastAPI()
+    if cors is not None:
+        cors.around(app)
 
     @app.get("/plain")
     async def plain() -> Reply:
