@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from tests.conftest import ARTIFACTS
 from tests.end_to_end.server import ServerProcess, serving
@@ -18,7 +19,7 @@ _ESTABLISHED = "01"
 
 
 @contextmanager
-def two_workers(drain_grace_s: float = 1.0, **settings: object) -> Iterator[ServerProcess]:
+def two_workers(drain_grace_s: float = 1.0, **settings: Any) -> Iterator[ServerProcess]:
     """A service of two workers, which must have left nothing behind at the end."""
     with serving(ARTIFACTS, "--workers", "2", drain_grace_s=drain_grace_s, **settings) as server:
         family = descendants(server.process.pid)

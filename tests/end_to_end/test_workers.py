@@ -246,7 +246,16 @@ def test_ctrl_c_of_a_terminal_reaches_every_process_and_drains_all_the_same() ->
 
 
 def test_an_address_that_cannot_be_had_is_refused_by_its_flags() -> None:
-    command = ["serve", "--models", str(ARTIFACTS), "--host", "192.0.2.1", "--workers", "2"]
+    command = [
+        "serve",
+        "--models",
+        str(ARTIFACTS),
+        "--host",
+        "192.0.2.1",
+        "--workers",
+        "2",
+        "--no-auth",
+    ]
     refused = ServerProcess([GATECAST, *command], ARTIFACTS, {})
     assert refused.wait() == 1
     assert "Error: --host 192.0.2.1 --port 8080: " in refused.log
