@@ -4,6 +4,7 @@
       Malformed                 400  malformed        not the documented request
       NotFound                  404  not_found        no such model, version or route
       WrongMethod               405  wrong_method     this route, but another method
+      Conflict                  409  conflict         what models are and serve does not allow it
       TooLarge                  413  too_large        more bytes, series or steps than allowed
       UnsupportedMedia          415  unsupported_media  a content type or encoding not spoken here
       Unservable                422  unservable       understood, but this model cannot answer it
@@ -53,6 +54,13 @@ class WrongMethod(ServiceError):
     def __init__(self, message: str, allowed: Sequence[str]) -> None:
         super().__init__(message)
         self.allowed = allowed
+
+
+class Conflict(ServiceError):
+    """A change of models or aliases that their state does not allow."""
+
+    status = 409
+    error_type = "conflict"
 
 
 class TooLarge(ServiceError):

@@ -29,10 +29,11 @@ from service.engine.job import NOWHERE, Timing
 from service.engine.runner import Rows
 from service.errors import ServiceError, TooLarge
 from service.inquiry import Inquiry, Series, TensorInquiry
-from service.repository import AnyModel, Repository
+from service.repository import AnyModel, LiveModel, Repository
 from service.tensors.rows import tensor_rows
 from service.timelines import timelines
 
+Forecasting = LiveModel[ForecastMetadata]
 Quantiles = NDArray[np.float32]
 Answer = NDArray[np.float32]
 
@@ -72,20 +73,39 @@ class Forecaster:
     def __init__(self, repository: Repository, batcher: Batcher) -> None:
         self.repository = repository
         self.batcher = batcher
-        for model in repository.live.values():
-            for padded, rows, seconds in model.runtime.measured:
-                batcher.measure(model.runtime, padded, rows, seconds)
+        for lineup in repository.lineups.values():
+            for model in lineup.warm().values():
+                self.adopt(model)
 
-    async def forecast(self, inquiry: Inquiry) -> Forecast:
+    def adopt(self, model: AnyModel) -> None:
+        """Let the engine know what batches of a model cost, before anybody asks."""
+        for padded, rows, seconds in model.runtime.measured:
+            self.batcher.measure(model.runtime, padded, rows, seconds)
+
+    def forget(self, model: AnyModel) -> None:
+        """Let go of a model that no request will find any more."""
+        self.batcher.forget(model.runtime)
+
+    async def forecast(self, inquiry: Inquiry, found: Forecasting | None = None) -> Forecast:
         """Answer one inquiry.
+
+        Several series may fall on both sides of a canary's share. They stay together, on the side
+        of the first, because an answer is of one version.
+
+        Args:
+            found: the model, where the caller has looked it up already.
 
         Raises:
             NotFound, TooLarge, Unservable: see `errors`; the message names the series and field.
             Overloaded, DeadlineExceeded, Unavailable, InferenceFailed: from the batcher and the
                 runtime.
         """
-        model = self.repository.get_for(ForecastMetadata, inquiry.model, inquiry.version)
-        signature, many = model.metadata.signature, inquiry.series
+        many = inquiry.series
+        if found is None:
+            key = many[0].item_id if many else None
+            find = self.repository.get_for
+            found = find(ForecastMetadata, inquiry.model, inquiry.version, key)
+        model, signature = found, found.metadata.signature
         horizon, levels = agree(inquiry, signature)
         self.check_rows(len(many))
         ahead = signature.horizon if signature.calendar else horizon
@@ -107,15 +127,18 @@ class Forecaster:
             timing=timing,
         )
 
-    async def infer(self, inquiry: TensorInquiry) -> TensorAnswer:
+    async def infer(self, inquiry: TensorInquiry, found: AnyModel | None = None) -> TensorAnswer:
         """Answer an inquiry in tensors.
+
+        Args:
+            found: the model, where the caller has looked it up already.
 
         Raises:
             Malformed: not the tensors of the model; the field is the tensor.
             NotFound, TooLarge, Unservable, Overloaded, DeadlineExceeded, Unavailable,
                 InferenceFailed: as `forecast`.
         """
-        model = self.repository.get(inquiry.model, inquiry.version)
+        model = found or self.repository.get(inquiry.model, inquiry.version)
         metadata, signature = model.metadata, model.metadata.signature
         parts = tensor_rows(inquiry.tensors, signature, lambda rows: self.check_rows(rows, "rows"))
         answer, timing = await self._run(model, parts, inquiry.timeout_s)

@@ -9,6 +9,7 @@ model it is read back which provider each node was given to.
 import base64
 import importlib.metadata
 import logging
+import os
 import re
 import subprocess
 import sys
@@ -102,6 +103,10 @@ def open_session(model: bytes, provider: Provider) -> Session:
     options.log_severity_level = 3
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    # Weights outside of the model's bytes would be read from wherever the process stands.
+    options.add_session_config_entry(
+        "session.model_external_initializers_file_folder_path", os.devnull
+    )
     providers: list[object] = [_NAMES[provider]]
     if provider == "cuda":
         ort.preload_dlls()  # of NVIDIA's own Python packages, where they are installed

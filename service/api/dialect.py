@@ -44,6 +44,7 @@ class Route:
     handler: Handler
     errors: Errors
     runs_model: bool = False  # nothing of it is read where there is no room
+    scope: str = "infer"  # what a caller must be allowed
 
 
 class Target(NamedTuple):
@@ -69,16 +70,27 @@ class Dialect:
         return self._register("GET", path, documentation)
 
     def post(
-        self, path: str, *, runs_model: bool = False, **documentation: Any
+        self, path: str, *, runs_model: bool = False, scope: str = "infer", **documentation: Any
     ) -> Callable[[Handler], Handler]:
         """Register the handler of a POST."""
-        return self._register("POST", path, documentation, runs_model=runs_model)
+        return self._register("POST", path, documentation, runs_model, scope)
+
+    def delete(
+        self, path: str, *, scope: str, **documentation: Any
+    ) -> Callable[[Handler], Handler]:
+        """Register the handler of a DELETE."""
+        return self._register("DELETE", path, documentation, False, scope)
 
     def _register(
-        self, method: str, path: str, documentation: dict[str, Any], *, runs_model: bool = False
+        self,
+        method: str,
+        path: str,
+        documentation: dict[str, Any],
+        runs_model: bool = False,
+        scope: str = "infer",
     ) -> Callable[[Handler], Handler]:
         def register(handler: Handler) -> Handler:
-            self.routes.append(Route(method, path, handler, self.errors, runs_model))
+            self.routes.append(Route(method, path, handler, self.errors, runs_model, scope))
             self.documentation.append(documentation)
             return handler
 

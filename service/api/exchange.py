@@ -14,6 +14,7 @@ from service.drain import Drain
 from service.errors import Malformed, TooLarge
 from service.forecaster import Forecaster
 from service.generation.generator import Generator
+from service.keeper import Keeper
 from service.settings import Settings
 
 CANCELLED = "cancelled"  # in place of a status: the caller hung up
@@ -30,6 +31,7 @@ class House:
     settings: Settings
     forecaster: Forecaster
     generator: Generator
+    keeper: Keeper
     drain: Drain
 
 
@@ -47,6 +49,7 @@ class Exchange(ABC):
         "forecaster",
         "generator",
         "hangup",
+        "keeper",
         "parameters",
         "settings",
     )
@@ -64,6 +67,7 @@ class Exchange(ABC):
         self.settings = house.settings
         self.forecaster = house.forecaster
         self.generator = house.generator
+        self.keeper = house.keeper
         self.hangup = hangup
         self._drain = house.drain
         self._query = query

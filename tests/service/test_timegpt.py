@@ -325,8 +325,8 @@ def test_timegpt_s_own_names_are_the_only_model_of_the_freq(name: str) -> None:
 
 
 def test_a_name_and_a_version_are_taken_as_they_are() -> None:
-    repository = served(one="D", two="D")
-    repository.live["timegpt-1"] = repository.live["two"]
+    live = served(one="D", two="D").live
+    repository = Repository({**live, "timegpt-1": live["two"]})
     assert find_model(repository, "one", "D").metadata.name == "one"
     assert find_model(repository, "one@1", "D").metadata.name == "one"
     assert find_model(repository, "timegpt-1", "D").metadata.name == "two"

@@ -14,6 +14,7 @@ _CODES = {
     400: StatusCode.INVALID_ARGUMENT,
     404: StatusCode.NOT_FOUND,
     405: StatusCode.UNIMPLEMENTED,
+    409: StatusCode.FAILED_PRECONDITION,
     413: StatusCode.INVALID_ARGUMENT,
     415: StatusCode.INVALID_ARGUMENT,
     422: StatusCode.INVALID_ARGUMENT,

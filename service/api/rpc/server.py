@@ -15,6 +15,7 @@ from service.api.rpc.inference import Inference
 from service.api.rpc.methods import health_methods, inference_methods
 from service.drain import Drain
 from service.forecaster import Forecaster
+from service.keeper import Keeper
 from service.settings import Settings
 
 
@@ -36,14 +37,16 @@ class RpcServer:
         await self._server.stop(grace_s)
 
 
-async def start_rpc(settings: Settings, forecaster: Forecaster, drain: Drain) -> RpcServer:
+async def start_rpc(
+    settings: Settings, forecaster: Forecaster, keeper: Keeper, drain: Drain
+) -> RpcServer:
     """Serve gRPC on `settings.grpc_port`, which several workers share.
 
     Raises:
         OSError: the address cannot be listened on.
     """
     departure = Departure(drain)
-    inference = Inference(forecaster, settings.max_queue_rows, departure)
+    inference = Inference(forecaster, keeper, settings.max_queue_rows, departure)
     health = Health(forecaster.repository, departure)
     server = grpc.aio.server(options=_options(settings))
     server.add_generic_rpc_handlers((inference_methods(inference), health_methods(health)))
