@@ -68,7 +68,7 @@ class Service:
     def _house(self) -> House:
         settings = Settings(max_body_bytes=LIMIT)
         forecaster = SimpleNamespace(check_room=self.check_room)
-        return House(settings, cast(Any, forecaster), cast(Any, None), self.drain)
+        return House(settings, cast(Any, forecaster), cast(Any, None), cast(Any, None), self.drain)
 
 
 @asynccontextmanager
