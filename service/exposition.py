@@ -27,6 +27,8 @@ from service.tally import Key
 SECONDS = tuple(50e-6 * 2**k for k in range(19))
 ROWS = tuple(2.0**k for k in range(11))
 SHARES = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0)
+# In units of scale: from rounding to nonsense.
+DIFFERENCES = (0.0, 1e-6, 1e-5, 1e-4, 1e-3, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 
 _MODEL = ("model", "version")
 
@@ -101,6 +103,14 @@ _FAMILIES = (
         ("model", "reason"),
     ),
     Family("gatecast_canary_share", "gauge", "Percent of requests for the canary", ("model",)),
+    Family("gatecast_shadow_total", "counter", "Comparisons", (*_MODEL, "outcome")),
+    Family(
+        "gatecast_shadow_difference",
+        "histogram",
+        "Mean absolute difference of a shadow's answer, in units of scale",
+        _MODEL,
+        DIFFERENCES,
+    ),
     Family("nv_inference_request_success", "counter", "Requests that succeeded", _MODEL),
     Family(FAILURES, "counter", "Requests that failed", (*_MODEL, "reason")),
     Family("nv_inference_count", "counter", "Series forecast", _MODEL),

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from service import metrics
+from service import version_metrics
 from service.contract import aliases, layout
 from service.contract.aliases import CANARY, LIVE, SHADOW, Aliases, InvalidAliases
 from service.contract.artifact import GOLDEN, METADATA, MODEL, InvalidArtifact
@@ -61,7 +61,7 @@ class Intake:
             found = self.assemble(name, None)
             repository.put(name, found.lineup, reasons(found))
             for refusal in found.refused.values():
-                metrics.observe_refused_version(name, refusal.kind)
+                version_metrics.observe_refused_version(name, refusal.kind)
                 log.error("version refused: %s", refusal.reason)
         return repository
 

@@ -16,7 +16,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from service import metrics, versions
+from service import metrics, version_metrics, versions
 from service.contract import layout
 from service.contract.aliases import LIVE
 from service.contract.artifact import InvalidArtifact
@@ -59,7 +59,7 @@ class Keeper:
         self._lost = False  # the folder; said once
         _count(repository)
         for name, lineup in repository.lineups.items():
-            metrics.observe_lineup(name, {}, lineup.roles(), lineup.canary_share)
+            version_metrics.observe_lineup(name, {}, lineup.roles(), lineup.canary_share)
 
     @property
     def models(self) -> Path:
@@ -211,7 +211,7 @@ class Keeper:
     async def _open(self, name: str, version: int) -> None:
         opened = await self._aside(self._intake.open, name, version)
         if isinstance(opened, Refusal):
-            metrics.observe_refused_version(name, opened.kind)
+            version_metrics.observe_refused_version(name, opened.kind)
             log.error("version refused: %s", opened.reason)
             raise Conflict(f"{opened.reason}; what is live goes on", "version")
 
@@ -254,16 +254,16 @@ class Keeper:
         known = self._repository.refused.get(name, {})
         for version, refusal in found.refused.items():
             if known.get(version) != refusal.reason:
-                metrics.observe_refused_version(name, refusal.kind)
+                version_metrics.observe_refused_version(name, refusal.kind)
                 log.error("version refused: %s", refusal.reason)
         after = found.lineup
         roles = [one.roles() if one else {} for one in (before, after)]
         if roles[0] != roles[1]:
             log.info("model %s: %s", name, _told(roles[1]))
         if before is not None and after is not None and before.live is not after.live:
-            metrics.observe_swap(name)
+            version_metrics.observe_swap(name)
         share = after.canary_share if after else 0.0
-        metrics.observe_lineup(name, roles[0], roles[1], share)
+        version_metrics.observe_lineup(name, roles[0], roles[1], share)
 
     def _live(self, name: str) -> int | None:
         lineup = self._repository.lineups.get(name)

@@ -149,32 +149,6 @@ def observe_models(live: Collection[Model], refused: int) -> None:
         tally.cells(("gatecast_models", state), over=Over.LIVING | Over.LARGEST)[0] = count
 
 
-def observe_lineup(
-    model: str, before: Mapping[str, int], after: Mapping[str, int], canary_share: float
-) -> None:
-    """Say which version every alias of a model means now in this worker.
-
-    Args:
-        before: what they meant.
-        canary_share: percent.
-    """
-    for alias, version in before.items():
-        _infos[model, version, alias][0] = 0.0
-    for alias, version in after.items():
-        _infos[model, version, alias][0] = 1.0
-    _canaries[model][0] = canary_share
-
-
-def observe_swap(model: str) -> None:
-    """Count a change of the version that answers."""
-    _swaps[model][0] += 1.0
-
-
-def observe_refused_version(model: str, reason: str) -> None:
-    """Count a version that was not let in; see `InvalidArtifact` for the reasons."""
-    _refused_versions[model, reason][0] += 1.0
-
-
 def exposition() -> bytes:
     """Everything in the Prometheus text format, over all workers."""
     return text.exposition(tally.totals())
@@ -245,23 +219,6 @@ def _open_writing(model: Model) -> Cells:
     return tally.cells(("gatecast_texts", model[0], str(model[1])), over=Over.LIVING)
 
 
-def _open_info(name: tuple[str, int, str]) -> Cells:
-    key = ("gatecast_model_info", name[0], str(name[1]), name[2])
-    return tally.cells(key, over=Over.LIVING | Over.LARGEST)
-
-
-def _open_canary(model: str) -> Cells:
-    return tally.cells(("gatecast_canary_share", model), over=Over.LIVING | Over.LARGEST)
-
-
-def _open_swaps(model: str) -> Cells:
-    return _open("gatecast_swaps_total", model)
-
-
-def _open_refused_version(name: tuple[str, str]) -> Cells:
-    return _open("gatecast_refused_versions_total", *name)
-
-
 def _open_queue(name: str) -> Cells:
     return tally.cells((name,), over=Over.LIVING)
 
@@ -276,9 +233,5 @@ _pending = _Opened(_open_pending)
 _steps = _Opened(_open_steps)
 _texts = _Opened(_open_texts)
 _writing = _Opened(_open_writing)
-_infos = _Opened(_open_info)
-_canaries = _Opened(_open_canary)
-_swaps = _Opened(_open_swaps)
-_refused_versions = _Opened(_open_refused_version)
 _queues = _Opened(_open_queue)
 _QUEUE = "gatecast_queue_rows"

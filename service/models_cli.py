@@ -59,9 +59,7 @@ def show(models: Path | None, model: str) -> None:
 @_command
 @click.argument("model")
 @click.argument("version", type=int, required=False)
-@click.option(
-    "--alias", default="live", show_default=True, help="live, canary, shadow or another."
-)
+@click.option("--alias", default="live", show_default=True, help="live, canary, shadow or another.")
 @click.option("--share", type=float, help="Percent of requests, of canary and shadow.")
 @click.option("--release", is_flag=True, help="Take the alias away; live is then the highest.")
 def promote(

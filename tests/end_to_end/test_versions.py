@@ -19,9 +19,6 @@ from tests.end_to_end.processes import eventually
 from tests.end_to_end.server import ServerProcess, client, serving
 from tests.end_to_end.test_startup import REQUEST, counted
 
-LOOKS = {"watch_s": 0.05}
-BLIND = {"watch_s": 0}
-
 
 def ask(http: httpx.Client, model: str = "tiny", item_id: str = "a") -> httpx.Response:
     series = {"item_id": item_id, "start": "2024-01-01", "target": [1.0, 3.0, 2.0]}
@@ -91,7 +88,7 @@ class Callers:
 
 
 def test_no_request_fails_or_gets_other_bits_while_versions_are_swapped(models: Path) -> None:
-    with serving(models, **BLIND) as server, client(server) as http:
+    with serving(models, watch_s=0) as server, client(server) as http:
         expected = {ask(http, f"tiny@{v}").content for v in (2,)}
         assert promote(http, 1).status_code == 200
         expected |= {ask(http).content}
@@ -109,7 +106,7 @@ def test_no_request_fails_or_gets_other_bits_while_versions_are_swapped(models: 
 
 
 def test_a_new_version_on_disk_is_swapped_in_and_rolled_back_and_stays_so(models: Path) -> None:
-    with serving(models, **LOOKS) as server, client(server) as http:
+    with serving(models, watch_s=0.05) as server, client(server) as http:
         assert answering(http) == 2
         before = ask(http).json()["series"][0]["median"]
         edit.times(models / ".elsewhere", 3.0, version=3)
@@ -126,7 +123,7 @@ def test_a_new_version_on_disk_is_swapped_in_and_rolled_back_and_stays_so(models
         assert promote(http, 4, alias="next").status_code == 200
         assert answering(http) == 2
         assert promote(http, None).json()["version"] == 4
-    with serving(models, **BLIND) as server, client(server) as http:
+    with serving(models, watch_s=0) as server, client(server) as http:
         assert answering(http) == 4
 
 
@@ -146,7 +143,7 @@ def test_a_new_version_on_disk_is_swapped_in_and_rolled_back_and_stays_so(models
 def test_a_bad_version_is_refused_and_the_old_one_goes_on(
     models: Path, damage: str, kind: str
 ) -> None:
-    with serving(models, **LOOKS) as server, client(server) as http:
+    with serving(models, watch_s=0.05) as server, client(server) as http:
         folder = edit.times(models / ".elsewhere", 3.0, version=3)
         break_it(folder, damage)
         os.rename(folder, models / "tiny/3")
@@ -193,7 +190,7 @@ def break_it(folder: Path, damage: str) -> None:
 
 
 def test_a_folder_copied_piece_by_piece_is_no_bad_version(models: Path) -> None:
-    with serving(models, **LOOKS) as server, client(server) as http:
+    with serving(models, watch_s=0.05) as server, client(server) as http:
         whole = edit.times(models / ".elsewhere", 3.0, version=3)
         (models / "tiny/3").mkdir()
         for name in ("golden.npz", "metadata.json"):
@@ -207,7 +204,7 @@ def test_a_folder_copied_piece_by_piece_is_no_bad_version(models: Path) -> None:
 
 
 def test_the_other_workers_follow(models: Path) -> None:
-    with serving(models, "--workers", "2", **LOOKS) as server:
+    with serving(models, "--workers", "2", watch_s=0.05) as server:
         with client(server) as http:
             assert promote(http, 1).status_code == 200
 
@@ -225,10 +222,10 @@ def test_the_other_workers_follow(models: Path) -> None:
 
 def test_a_folder_that_cannot_be_written_refuses_in_words_and_serves_on(models: Path) -> None:
     (models / "tiny" / aliases.FILE).mkdir()  # what no process may replace by a file
-    with serving(models, **BLIND) as server, client(server) as http:
+    with serving(models, watch_s=0) as server, client(server) as http:
         assert http.get("/health/ready").json()["refused"] == ["tiny"]
     (models / "tiny" / aliases.FILE).rmdir()
-    with serving(models, **BLIND) as server, client(server) as http:
+    with serving(models, watch_s=0) as server, client(server) as http:
         (models / "tiny" / aliases.FILE).mkdir()
         status, message = error(promote(http, 1))
         assert status == 409
@@ -237,7 +234,7 @@ def test_a_folder_that_cannot_be_written_refuses_in_words_and_serves_on(models: 
 
 
 def test_what_answers_or_has_an_alias_is_not_deleted(models: Path) -> None:
-    with serving(models, **BLIND) as server, client(server) as http:
+    with serving(models, watch_s=0) as server, client(server) as http:
         path = "/v1/models/tiny/versions"
         status, message = error(http.delete(f"{path}/2"))
         assert (status, "is live; promote another" in message) == (409, True)
@@ -253,7 +250,7 @@ def test_what_answers_or_has_an_alias_is_not_deleted(models: Path) -> None:
 
 
 def test_a_version_is_verified_without_being_served(models: Path) -> None:
-    with serving(models, **BLIND) as server, client(server) as http:
+    with serving(models, watch_s=0) as server, client(server) as http:
         found = http.post("/v1/models/tiny/verify", json={"version": 1})
         assert found.json() == {"name": "tiny", "version": 1, "provider": "cpu", "verified": True}
         assert ask(http, "tiny@1").status_code == 404
@@ -302,12 +299,12 @@ def test_no_name_of_a_request_becomes_a_path(http: httpx.Client, name: str) -> N
 
 
 def test_loading_and_unloading_is_remembered(models: Path) -> None:
-    with serving(models, **BLIND) as server, client(server) as http:
+    with serving(models, watch_s=0) as server, client(server) as http:
         assert http.post("/v2/repository/models/tiny/unload", json={}).status_code == 200
         assert ask(http).status_code == 404
         assert http.post("/v2/repository/index").json() == []
         assert http.get("/health/ready").status_code == 503
-    with serving(models, **BLIND) as server, client(server) as http:
+    with serving(models, watch_s=0) as server, client(server) as http:
         assert ask(http).status_code == 404
         edit.times(models, 3.0, version=3)
         assert http.post("/v2/repository/models/tiny/load", json={}).status_code == 200
@@ -321,7 +318,7 @@ def test_loading_and_unloading_is_remembered(models: Path) -> None:
 
 def test_a_model_whose_folder_goes_is_dropped_but_never_the_last_one(models: Path) -> None:
     edit.copy(models, "pond")
-    with serving(models, **LOOKS) as server, client(server) as http:
+    with serving(models, watch_s=0.05) as server, client(server) as http:
         assert ask(http, "pond").status_code == 200
         shutil.rmtree(models / "pond")
         assert eventually(lambda: ask(http, "pond").status_code == 404)
