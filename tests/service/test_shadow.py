@@ -6,7 +6,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from service import shadow as module
+from service import version_metrics
 from service.contract.timestamp import read_timestamp
 from service.engine.batcher import Batcher
 from service.inquiry import Series
@@ -67,7 +67,7 @@ def counts(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     """What is counted."""
     found: list[tuple[Any, ...]] = []
     count = lambda *of: found.append(of[2:])  # noqa: E731
-    monkeypatch.setattr(module.version_metrics, "observe_shadow", count)
+    monkeypatch.setattr(version_metrics, "observe_shadow", count)
     return found
 
 
