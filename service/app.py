@@ -10,7 +10,7 @@ from fastapi_offline import FastAPIOffline
 
 from service import metrics
 from service.access.keyring import Keyring
-from service.api import models, operations
+from service.api import operations
 from service.api.bulk import routes
 from service.api.cors import Cors
 from service.api.counted import Counted
@@ -18,6 +18,7 @@ from service.api.dialect import Dialect, Front
 from service.api.exchange import House
 from service.api.generate.routes import generation
 from service.api.guard import Guard
+from service.api.models import models
 from service.api.native import native
 from service.api.openinference.routes import openinference
 from service.api.regress import regression
@@ -28,11 +29,14 @@ from service.drain import Drain
 from service.engine.batcher import Batcher
 from service.forecaster import Forecaster
 from service.generation.generator import Generator
+from service.intake import Intake
+from service.keeper import Keeper
 from service.providers import resolve
-from service.repository import Repository
+from service.repository import AnyModel, Repository
 from service.settings import Settings, origins
 
 DIALECTS: list[Dialect] = [
+    models,
     native,
     regression,
     generation,
@@ -62,14 +66,17 @@ def create_app(settings: Settings | None = None) -> Front:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Drain]]:
         async with AsyncExitStack() as leaving:
-            forecaster = _start(settings, leaving)
+            intake = Intake(settings.models, resolve(settings.provider))
+            forecaster = _start(settings, intake.load(), leaving)
             leaving.push_async_callback(routes.close)
             app.state.forecaster = forecaster
             generator = Generator(
                 forecaster.repository, forecaster.batcher, settings.max_text_tokens
             )
-            front.house = House(settings, forecaster, generator, drain, keyring, cors)
-            await _start_rpc(settings, forecaster, drain, keyring, leaving)
+            keeper = _keep(intake, forecaster, generator)
+            front.house = House(settings, forecaster, generator, keeper, drain, keyring, cors)
+            await _start_rpc(settings, forecaster, keeper, drain, keyring, leaving)
+            await leaving.enter_async_context(keeper.watching(settings.watch_s))
             _tune_interpreter()
             yield {"drain": drain}  # uvicorn hands it to every connection
 
@@ -84,7 +91,6 @@ def create_app(settings: Settings | None = None) -> Front:
     app.state.settings = settings
     app.state.drain = drain
     app.state.keyring = keyring
-    app.include_router(models.router)
     app.include_router(operations.router)
     install_error_handlers(app)
     app.add_middleware(Guard, keyring=keyring, open_docs=settings.open_docs)
@@ -95,11 +101,8 @@ def create_app(settings: Settings | None = None) -> Front:
     return front
 
 
-def _start(settings: Settings, leaving: AsyncExitStack) -> Forecaster:
-    """Load the models and start the lanes."""
-    repository = Repository.load(settings.models, resolve(settings.provider))
-    live = {(name, model.metadata.version) for name, model in repository.live.items()}
-    metrics.observe_models(live, len(repository.refused))
+def _start(settings: Settings, repository: Repository, leaving: AsyncExitStack) -> Forecaster:
+    """Start the lanes."""
     batcher = Batcher(
         settings.lanes_per_worker(),
         settings.max_batch_rows,
@@ -112,9 +115,20 @@ def _start(settings: Settings, leaving: AsyncExitStack) -> Forecaster:
     return Forecaster(repository, batcher, settings.max_context_steps)
 
 
+def _keep(intake: Intake, forecaster: Forecaster, generator: Generator) -> Keeper:
+    """What changes the models while they serve, and tells who has something of them."""
+
+    def left(model: AnyModel) -> None:
+        forecaster.forget(model)
+        generator.forget(model)
+
+    return Keeper(intake, forecaster.repository, came=forecaster.adopt, left=left)
+
+
 async def _start_rpc(
     settings: Settings,
     forecaster: Forecaster,
+    keeper: Keeper,
     drain: Drain,
     keyring: Keyring | None,
     leaving: AsyncExitStack,
@@ -123,7 +137,7 @@ async def _start_rpc(
         return
     from service.api.rpc.server import start_rpc  # large, so only where it is wanted
 
-    rpc = await start_rpc(settings, forecaster, drain, keyring)
+    rpc = await start_rpc(settings, forecaster, keeper, drain, keyring)
     leaving.push_async_callback(rpc.stop, settings.shutdown_timeout_s)
 
 

@@ -6,13 +6,13 @@ service need not import training to offer one command for everything.
 
 import importlib.metadata
 import os
-from pathlib import Path
 from typing import Any
 
 import click
 from pydantic import ValidationError
 
 from service.access.cli import keys
+from service.models_cli import models
 from service.settings import Settings
 
 
@@ -99,32 +99,6 @@ def _run(asked: Settings) -> None:
         click.echo(f"provider auto is {chosen.provider}: {chosen.reason}", err=True)
     with reserved(settings):
         run(settings)
-
-
-@click.command()
-@click.option(
-    "--models", type=click.Path(path_type=Path), default=Path("models"), help="Folder of models."
-)
-def models(models: Path) -> None:
-    """List every model, its versions, and what its newest one says of itself."""
-    from service.contract import artifact, layout
-
-    if not models.is_dir():
-        raise click.ClickException(f"--models: folder {models} does not exist")
-    for name in layout.names(models):
-        versions = layout.versions(models, name)
-        try:
-            metadata = artifact.read(layout.folder(models, name, versions[-1])).metadata
-        except artifact.InvalidArtifact as error:
-            click.echo(f"{name}@{versions[-1]}  damaged: {error}")
-            continue
-        said = ", ".join(f"{key} {value}" for key, value in metadata.signature.summary().items())
-        judged = metadata.evaluation
-        verdict = "beats" if judged.beats_baselines else "does not beat"
-        click.echo(
-            f"{name}@{versions[-1]}  {metadata.task}: {said}; {verdict} {judged.best_baseline}; "
-            f"versions {versions}"
-        )
 
 
 COMMANDS = [serve, models, keys]

@@ -7,6 +7,7 @@
       NotFound                  404  not_found        no such model, version or route
       WrongMethod               405  wrong_method     this route, but another method
       TooSlow                   408  too_slow         the request did not come in the time for it
+      Conflict                  409  conflict         what models are and serve does not allow it
       TooLarge                  413  too_large        more bytes, series or steps than allowed
       UnsupportedMedia          415  unsupported_media  a content type or encoding not spoken here
       Unservable                422  unservable       understood, but this model cannot answer it
@@ -78,6 +79,13 @@ class TooSlow(ServiceError):
 
     status = 408
     error_type = "too_slow"
+
+
+class Conflict(ServiceError):
+    """A change of models or aliases that their state does not allow."""
+
+    status = 409
+    error_type = "conflict"
 
 
 class TooLarge(ServiceError):

@@ -27,6 +27,8 @@ from service.tally import Key
 SECONDS = tuple(50e-6 * 2**k for k in range(19))
 ROWS = tuple(2.0**k for k in range(11))
 SHARES = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0)
+# In units of scale: from rounding to nonsense.
+DIFFERENCES = (0.0, 1e-6, 1e-5, 1e-4, 1e-3, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 
 _MODEL = ("model", "version")
 
@@ -92,6 +94,23 @@ _FAMILIES = (
     Family("gatecast_tokens_total", "counter", "Tokens written, of texts that have ended", _MODEL),
     Family("gatecast_first_token_seconds", "histogram", "Until the first token", _MODEL, SECONDS),
     Family("gatecast_models", "gauge", "Models by state", ("state",)),
+    Family("gatecast_model_info", "gauge", "1 while the alias means it", (*_MODEL, "alias")),
+    Family("gatecast_swaps_total", "counter", "Changes of the live version", ("model",)),
+    Family(
+        "gatecast_refused_versions_total",
+        "counter",
+        "Versions not let in, by what was wrong",
+        ("model", "reason"),
+    ),
+    Family("gatecast_canary_share", "gauge", "Percent of requests for the canary", ("model",)),
+    Family("gatecast_shadow_total", "counter", "Comparisons", (*_MODEL, "outcome")),
+    Family(
+        "gatecast_shadow_difference",
+        "histogram",
+        "Mean absolute difference of a shadow's answer, in units of scale",
+        _MODEL,
+        DIFFERENCES,
+    ),
     Family("nv_inference_request_success", "counter", "Requests that succeeded", _MODEL),
     Family(FAILURES, "counter", "Requests that failed", (*_MODEL, "reason")),
     Family("nv_inference_count", "counter", "Rows run", _MODEL),

@@ -8,8 +8,7 @@ Shape letters: B series, H horizon steps, Q quantile levels.
 
 import asyncio
 import time
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 import numpy as np
@@ -17,24 +16,23 @@ from numpy.typing import NDArray
 
 from service import metrics
 from service.agreement import agree
-from service.contract.buckets import bucket
-from service.contract.forecast import CONTEXT, ForecastMetadata, ForecastSignature
+from service.contract.forecast import CONTEXT, ForecastMetadata
 from service.contract.grid import Moments
-from service.contract.metadata import Inputs
-from service.contract.placement import History, write
 from service.contract.timestamp import Zone, format_timestamps
-from service.covariates import history
 from service.engine.batcher import Batcher
 from service.engine.job import NOWHERE, Timing
-from service.engine.runner import Rows
 from service.errors import ServiceError, TooLarge
-from service.inquiry import Inquiry, Series, TensorInquiry
-from service.repository import AnyModel, Repository
+from service.inquiry import Inquiry, TensorInquiry
+from service.repository import AnyModel, LiveModel, Repository, narrow
+from service.series_rows import PlacedRows, by_bucket, histories
+from service.shadow import PATIENCE_S, Shadow, forecasts_apart, tensors_apart
 from service.tensors.rows import tensor_rows
 from service.timelines import timelines
 
+Forecasting = LiveModel[ForecastMetadata]
 Quantiles = NDArray[np.float32]
 Answer = NDArray[np.float32]
+Run = Callable[[AnyModel, Sequence[PlacedRows], float | None], Awaitable[tuple[Quantiles, Timing]]]
 
 MOST_STEPS = 1_048_576  # of one series, unless the settings say otherwise
 
@@ -77,57 +75,61 @@ class Forecaster:
         self.repository = repository
         self.batcher = batcher
         self.max_context_steps = max_context_steps  # of one series
-        for model in repository.live.values():
-            for padded, rows, seconds in model.runtime.measured:
-                batcher.measure(model.runtime, padded, rows, seconds)
+        self._shadow = Shadow(repository, batcher)
+        for lineup in repository.lineups.values():
+            for model in lineup.warm().values():
+                self.adopt(model)
 
-    async def forecast(self, inquiry: Inquiry) -> Forecast:
+    def adopt(self, model: AnyModel) -> None:
+        """Let the engine know what batches of a model cost, before anybody asks."""
+        for padded, rows, seconds in model.runtime.measured:
+            self.batcher.measure(model.runtime, padded, rows, seconds)
+
+    def forget(self, model: AnyModel) -> None:
+        """Let go of a model that no request will find any more."""
+        self.batcher.forget(model.runtime)
+
+    async def forecast(self, inquiry: Inquiry, found: Forecasting | None = None) -> Forecast:
         """Answer one inquiry.
+
+        Several series may fall on both sides of a canary's share. They stay together, on the side
+        of the first, because an answer is of one version.
+
+        Args:
+            found: the model, where the caller has looked it up already.
 
         Raises:
             NotFound, TooLarge, Unservable: see `errors`; the message names the series and field.
             Overloaded, DeadlineExceeded, Unavailable, InferenceFailed: from the batcher and the
                 runtime.
         """
-        model = self.repository.get_for(ForecastMetadata, inquiry.model, inquiry.version)
-        signature, many = model.metadata.signature, inquiry.series
-        horizon, levels = agree(inquiry, signature)
-        self.check_rows(len(many))
-        self.check_steps(max([len(series.target) for series in many]))
-        ahead = signature.horizon if signature.calendar else horizon
-        lines = timelines(many, signature, ahead)
-        rows = _histories(many, lines, signature)
-        answer, timing = await self._run(model, _by_bucket(rows, signature), inquiry.timeout_s)
-        answer = answer[:, :horizon]
-        chosen = _choose(answer, signature.quantile_levels, levels)
-        return Forecast(
-            model=model.metadata.name,
-            version=model.metadata.version,
-            item_ids=tuple([series.item_id for series in many]),
-            moments=tuple([line[len(line) - ahead :][:horizon] for line in lines]),
-            zones=tuple([series.start.zone for series in many]),
-            quantile_levels=levels,
-            quantiles=chosen,
-            median=_median(answer, chosen, signature.quantile_levels, levels),
-            shortened=tuple([len(row.target) > signature.context_length for row in many]),
-            timing=timing,
-        )
+        if found is None:
+            key = inquiry.series[0].item_id if inquiry.series else None
+            find = self.repository.get_for
+            found = find(ForecastMetadata, inquiry.model, inquiry.version, key)
+        answer = await self._forecast(inquiry, found, self._run)
+        self._shadow.offer(found, lambda shadow: self._forecast_again(inquiry, answer, shadow))
+        return answer
 
-    async def infer(self, inquiry: TensorInquiry) -> TensorAnswer:
+    async def infer(self, inquiry: TensorInquiry, found: AnyModel | None = None) -> TensorAnswer:
         """Answer an inquiry in tensors.
+
+        Args:
+            found: the model, where the caller has looked it up already.
 
         Raises:
             Malformed: not the tensors of the model; the field is the tensor.
             NotFound, TooLarge, Unservable, Overloaded, DeadlineExceeded, Unavailable,
                 InferenceFailed: as `forecast`.
         """
-        model = self.repository.get(inquiry.model, inquiry.version)
+        model = found or self.repository.get(inquiry.model, inquiry.version)
         metadata, signature = model.metadata, model.metadata.signature
         context = inquiry.tensors.get(CONTEXT)
         if context is not None and context.ndim == 2:
             self.check_steps(context.shape[1])
         parts = tensor_rows(inquiry.tensors, signature, lambda rows: self.check_rows(rows, "rows"))
         answer, timing = await self._run(model, parts, inquiry.timeout_s)
+        self._shadow.offer(model, lambda shadow: self._infer_again(inquiry, answer, shadow))
         if len(metadata.outputs) == 1:  # nearly every model
             outputs = {metadata.outputs[0].name: answer}
         else:
@@ -166,17 +168,61 @@ class Forecaster:
             message = f"a series has {longest} steps, the limit is {limit}; send its newest part"
             raise TooLarge(message, "series")
 
+    async def _forecast(self, inquiry: Inquiry, model: Forecasting, run: Run) -> Forecast:
+        signature, many = model.metadata.signature, inquiry.series
+        horizon, levels = agree(inquiry, signature)
+        self.check_rows(len(many))
+        self.check_steps(max([len(series.target) for series in many]))
+        ahead = signature.horizon if signature.calendar else horizon
+        lines = timelines(many, signature, ahead)
+        rows = histories(many, lines, signature)
+        answer, timing = await run(model, by_bucket(rows, signature), inquiry.timeout_s)
+        answer = answer[:, :horizon]
+        chosen = _choose(answer, signature.quantile_levels, levels)
+        return Forecast(
+            model=model.metadata.name,
+            version=model.metadata.version,
+            item_ids=tuple([series.item_id for series in many]),
+            moments=tuple([line[len(line) - ahead :][:horizon] for line in lines]),
+            zones=tuple([series.start.zone for series in many]),
+            quantile_levels=levels,
+            quantiles=chosen,
+            median=_median(answer, chosen, signature.quantile_levels, levels),
+            shortened=tuple([len(row.target) > signature.context_length for row in many]),
+            timing=timing,
+        )
+
+    async def _forecast_again(self, inquiry: Inquiry, ours: Forecast, shadow: AnyModel) -> float:
+        """How far another version's forecast is from ours; of as many series as fit a batch."""
+        many = inquiry.series[: self.batcher.max_batch_rows]
+        again = msgspec.structs.replace(inquiry, series=many, timeout_s=PATIENCE_S)
+        model = narrow(shadow, ForecastMetadata)
+        theirs = await self._forecast(again, model, self._submit)
+        length = model.metadata.signature.context_length
+        mine = ours.quantiles[: len(many)]
+        levels = ours.quantile_levels, theirs.quantile_levels
+        return forecasts_apart(mine, theirs.quantiles, levels, many, length)
+
+    async def _infer_again(self, inquiry: TensorInquiry, ours: Answer, shadow: AnyModel) -> float:
+        """The same of tensors."""
+        most = self.batcher.max_batch_rows
+        tensors = {name: array[:most] for name, array in inquiry.tensors.items()}
+        parts = tensor_rows(tensors, shadow.metadata.signature)
+        theirs, _ = await self._submit(shadow, parts, PATIENCE_S)
+        return tensors_apart(ours[:most], theirs)
+
     async def _run(
-        self, model: AnyModel, parts: "Sequence[PlacedRows]", timeout_s: float | None
+        self, model: AnyModel, parts: Sequence[PlacedRows], timeout_s: float | None
     ) -> tuple[Quantiles, Timing]:
-        """[B, H, Q] in the order of the rows."""
+        """[B, H, Q] in the order of the rows; counted."""
         began = time.perf_counter()
         runtime = model.runtime
         reason = "internal"
         timing = NOWHERE
         try:
-            outputs, timing = await self.batcher.submit(runtime, parts, timeout_s)
+            answer, timing = await self._submit(model, parts, timeout_s)
             reason = ""
+            return answer, timing
         except ServiceError as error:
             reason = error.error_type
             raise
@@ -195,61 +241,17 @@ class Forecaster:
                 timing.compute_s,
                 reason,
             )
+
+    async def _submit(
+        self, model: AnyModel, parts: Sequence[PlacedRows], timeout_s: float | None
+    ) -> tuple[Quantiles, Timing]:
+        outputs, timing = await self.batcher.submit(model.runtime, parts, timeout_s)
         if len(parts) == 1:
             return outputs[0], timing
         stacked = np.concatenate(outputs)
         ordered = np.empty_like(stacked)
         ordered[np.concatenate([part.places for part in parts])] = stacked
         return ordered, timing
-
-
-class PlacedRows(Rows, Protocol):
-    """Rows of one bucket of a request, for the engine."""
-
-    @property
-    def places(self) -> "Sequence[int] | NDArray[np.int64]":
-        """Which rows of the request they are."""
-        ...
-
-
-class _Rows:
-    """Histories of one bucket; their tensors are written when a batch takes them."""
-
-    __slots__ = ("_signature", "histories", "places", "shape")
-
-    def __init__(self, padded: int, signature: ForecastSignature) -> None:
-        self.shape = padded
-        self.histories: list[History] = []
-        self.places: list[int] = []  # among the rows of the request
-        self._signature = signature
-
-    def __len__(self) -> int:
-        return len(self.histories)
-
-    def write(self, start: int, stop: int, memory: Inputs, at: int) -> None:
-        """Write some of them as the rows at.. of a batch."""
-        write(self.histories[start:stop], memory, at, self._signature)
-
-
-def _by_bucket(rows: Sequence[History], signature: ForecastSignature) -> list[_Rows]:
-    """A bucket depends on the row alone, so that its neighbours cannot change its bits."""
-    groups: dict[int, _Rows] = {}
-    for place, row in enumerate(rows):
-        padded = bucket(len(row.target), signature.context_length)
-        group = groups.get(padded)
-        if group is None:
-            group = groups[padded] = _Rows(padded, signature)
-        group.histories.append(row)
-        group.places.append(place)
-    return list(groups.values())
-
-
-def _histories(
-    many: Sequence[Series], lines: Sequence[Moments], signature: ForecastSignature
-) -> list[History]:
-    if signature.calendar or signature.covariates:
-        return [history(*one, signature) for one in zip(many, lines, strict=True)]
-    return [History(series.target) for series in many]
 
 
 def _choose(answer: Quantiles, known: tuple[float, ...], levels: tuple[float, ...]) -> Quantiles:

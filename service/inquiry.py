@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from service.contract.timestamp import Timestamp
 
 Numbers = Mapping[str, NDArray[np.float64]]  # by name, NaN = missing
+Which = int | str | None  # a version, an alias, or whatever answers now
 Features = Mapping[str, float | str | None]  # by name, None = missing
 
 
@@ -32,7 +33,7 @@ class Inquiry(msgspec.Struct, frozen=True, gc=False):
     """What a caller asks, in any dialect."""
 
     model: str
-    version: int | None  # None: the one that is live
+    version: Which  # None: the one that is live, or its canary
     series: Sequence[Series]
     horizon: int | None  # steps; None: the model's
     quantile_levels: tuple[float, ...] | None  # None: the model's
@@ -43,6 +44,6 @@ class TensorInquiry(msgspec.Struct, frozen=True, gc=False):
     """What a caller asks who has the tensors of the graph at hand."""
 
     model: str
-    version: int | None  # None: the one that is live
+    version: Which  # None: the one that is live
     tensors: Mapping[str, NDArray[Any]]  # by name, each [B, ...]; NaN = missing
     timeout_s: float | None = None  # from now; None: the service's default

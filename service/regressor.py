@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from service.contract.regression import FEATURES, RegressionMetadata, RegressionSignature
 from service.errors import Unservable
 from service.forecaster import Forecaster, TensorAnswer
-from service.inquiry import TensorInquiry
+from service.inquiry import TensorInquiry, Which
 
 Row = Mapping[str, float]  # by column
 
@@ -26,25 +26,27 @@ _SHOWN = 2  # columns of one fault in one message
 async def regress(
     forecaster: Forecaster,
     model: str,
-    version: int | None,
+    version: Which,
     rows: Sequence[Row],
     timeout_s: float | None,
+    key: bytes | None = None,
 ) -> TensorAnswer:
     """Predict every row, in the order of the question.
 
     Args:
         version: None: the one that is live.
         timeout_s: from now; None: the service's default.
+        key: for the canary, see `Repository.get`.
 
     Raises:
         NotFound: no such model or version is served.
         Unservable: the model is no regression, or see `feature_tensor`.
         TooLarge, Overloaded, DeadlineExceeded, Unavailable, InferenceFailed: see `Forecaster`.
     """
-    found = forecaster.repository.get_for(RegressionMetadata, model, version)
+    found = forecaster.repository.get_for(RegressionMetadata, model, version, key)
     forecaster.check_rows(len(rows), "rows")
     tensors = {FEATURES: feature_tensor(rows, found.metadata.signature)}
-    return await forecaster.infer(TensorInquiry(model, version, tensors, timeout_s))
+    return await forecaster.infer(TensorInquiry(model, version, tensors, timeout_s), found)
 
 
 def feature_tensor(rows: Sequence[Row], signature: RegressionSignature) -> NDArray[np.float32]:

@@ -6,13 +6,14 @@ machine and provider, and one run of every bucket so that the first caller does 
 """
 
 import time
+from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from service.contract.artifact import Artifact, Golden, InvalidArtifact
-from service.contract.metadata import Array, Inputs
+from service.contract.metadata import Array, Inputs, Signature
 from service.contract.tolerance import TOLERANCES
 from service.errors import InferenceFailed
 from service.providers import Provider, ProviderUnavailable, Session, open_session
@@ -45,14 +46,14 @@ class Runtime:
         self._outputs = [spec.name for spec in signature.outputs]
         self._names = [spec.name for spec in self._inputs]
         self._dtypes = [np.dtype(spec.dtype) for spec in self._inputs]
-        self._shapes = lru_cache(maxsize=4096)(self._shapes_for)  # batches and buckets are few
+        self._shapes = _shapes_of(signature)
         self._session = _open(artifact, provider)
         self._check_signature()
         try:
             self._replay_golden(artifact.golden)
             self.measured = self._warm_up()  # padded steps, rows, seconds of a run
         except InferenceFailed as error:
-            raise InvalidArtifact(f"{self._label}: {error}") from error
+            raise InvalidArtifact(f"{self._label}: {error}", "runtime") from error
 
     def allocate(self, padded: int, rows: int) -> Inputs:
         """The memory of a batch of so many rows of `padded` steps, in the signature's order."""
@@ -88,10 +89,6 @@ class Runtime:
         except ValueError as error:
             raise InferenceFailed(str(error)) from error
 
-    def _shapes_for(self, batch: int, steps: int) -> list[tuple[int, ...]]:
-        sizes = self.metadata.signature.sizes(batch, steps)
-        return [spec.fixed(sizes) for spec in self._inputs]
-
     def _check_signature(self) -> None:
         for kind, expected, found in (
             ("inputs", self.metadata.inputs, self._session.get_inputs()),
@@ -100,7 +97,9 @@ class Runtime:
             got = [(t.name, _DTYPES.get(t.type, t.type), tuple(t.shape)) for t in found]
             said = [(spec.name, spec.dtype, spec.shape) for spec in expected]
             if got != said:
-                raise InvalidArtifact(f"{self._label}: {kind} are {got}, metadata says {said}")
+                raise InvalidArtifact(
+                    f"{self._label}: {kind} are {got}, metadata says {said}", "tensors"
+                )
 
     def _replay_golden(self, golden: Golden) -> None:
         signature = self.metadata.signature
@@ -113,7 +112,8 @@ class Runtime:
                 raise InvalidArtifact(
                     f"{self._label}: on {self.provider} the answers differ from the golden ones by "
                     f"{difference.worst:.2g} of a row's scale, {difference.share:.1f} times what "
-                    "is allowed"
+                    "is allowed",
+                    "golden",
                 )
 
     def _warm_up(self) -> list[tuple[int, int, float]]:
@@ -141,6 +141,21 @@ class Runtime:
         return f"{self.metadata.name}/{self.metadata.version}"
 
 
+def _shapes_of(signature: Signature) -> Callable[[int, int], list[tuple[int, ...]]]:
+    """The shapes of the inputs by rows and steps.
+
+    Without a way back to the runtime: a model that nobody needs any more is gone at once.
+    """
+    specs = signature.inputs
+
+    @lru_cache(maxsize=4096)  # batches and buckets are few
+    def shapes(batch: int, steps: int) -> list[tuple[int, ...]]:
+        sizes = signature.sizes(batch, steps)
+        return [spec.fixed(sizes) for spec in specs]
+
+    return shapes
+
+
 def _open(artifact: Artifact, provider: Provider) -> Session:
     try:
         return open_session(artifact.model, provider)
@@ -148,4 +163,5 @@ def _open(artifact: Artifact, provider: Provider) -> Session:
         raise
     except Exception as error:  # onnxruntime raises a dozen unrelated classes
         name = f"{artifact.metadata.name}/{artifact.metadata.version}"
-        raise InvalidArtifact(f"{name}: onnxruntime cannot open model.onnx: {error}") from error
+        message = f"{name}: onnxruntime cannot open model.onnx: {error}"
+        raise InvalidArtifact(message, "runtime") from error

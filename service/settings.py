@@ -20,7 +20,15 @@ class Settings(BaseSettings):
 
     models: Path = Field(
         Path("models"),
-        description="Folder of models, <name>/<version>/. Only read, never written.",
+        description="Folder of models, <name>/<version>/. Written only at an admin's request.",
+    )
+    watch_s: float = Field(
+        2.0,
+        ge=0,
+        le=86_400,
+        description="Seconds between two looks for new versions and changed aliases, in each "
+        "worker. 0 never looks: what is served then changes only by an admin's request, and only "
+        "in the worker that gets it.",
     )
     host: str = Field(
         "127.0.0.1",

@@ -84,6 +84,12 @@ class Dialect:
         """Register the handler of a POST."""
         return self._register("POST", path, documentation, scope, runs_model=runs_model)
 
+    def delete(
+        self, path: str, *, scope: Access | None, **documentation: Any
+    ) -> Callable[[Handler], Handler]:
+        """Register the handler of a DELETE."""
+        return self._register("DELETE", path, documentation, scope)
+
     def _register(
         self,
         method: str,

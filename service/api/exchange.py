@@ -18,6 +18,7 @@ from service.drain import Drain
 from service.errors import Malformed, TooLarge
 from service.forecaster import Forecaster
 from service.generation.generator import Generator
+from service.keeper import Keeper
 from service.settings import Settings
 
 CANCELLED = "cancelled"  # in place of a status: the caller hung up
@@ -35,6 +36,7 @@ class House:
     settings: Settings
     forecaster: Forecaster
     generator: Generator
+    keeper: Keeper
     drain: Drain
     keyring: Keyring | None  # None: everyone may do everything
     cors: Cors | None = None  # None: no page of another origin may read an answer
@@ -56,6 +58,7 @@ class Exchange(ABC):
         "forecaster",
         "generator",
         "hangup",
+        "keeper",
         "parameters",
         "settings",
     )
@@ -73,6 +76,7 @@ class Exchange(ABC):
         self.settings = house.settings
         self.forecaster = house.forecaster
         self.generator = house.generator
+        self.keeper = house.keeper
         self.hangup = hangup
         self._drain = house.drain
         self._keyring = house.keyring

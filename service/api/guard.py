@@ -13,9 +13,7 @@ SCOPES: dict[str, Access | None] = {
     "/health/live": None,
     "/health/ready": None,
     "/metrics": "metrics",
-    "/v1/models": "infer",
 }
-_BELOW: tuple[tuple[str, Access], ...] = (("/v1/models/", "infer"),)
 PAGE = ("/docs", "/openapi.json")  # and what lies below the first
 
 
@@ -42,6 +40,4 @@ class Guard:
     def _needed(self, path: str) -> Access | None:
         if self._open_docs and (path in PAGE or path.startswith("/docs/")):
             return None
-        if path in SCOPES:
-            return SCOPES[path]
-        return next((scope for prefix, scope in _BELOW if path.startswith(prefix)), "any")
+        return SCOPES.get(path, "any")

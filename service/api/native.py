@@ -3,7 +3,6 @@
 Bodies are read by `body`, answers written by `native_answer`.
 """
 
-import re
 from functools import lru_cache
 from typing import Annotated, Any
 
@@ -24,12 +23,13 @@ from service.api.dialect import Dialect
 from service.api.exchange import Exchange
 from service.api.native_answer import write_forecast
 from service.api.responses import Reply, answer_headers, error_response
+from service.contract.aliases import is_alias
+from service.contract.layout import is_name, is_version
 from service.contract.timestamp import InvalidTimestamp, read_timestamp
 from service.errors import Malformed, Unservable
-from service.inquiry import Inquiry, Series
+from service.inquiry import Inquiry, Series, Which
 
 _STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
-_MODEL = re.compile(r"^(?P<name>[^@]+)(@(?P<version>[1-9][0-9]{0,8}))?$")
 
 
 def _number_or_text(value: Any, handler: ValidatorFunctionWrapHandler) -> float | str | None:
@@ -83,7 +83,7 @@ class ForecastBody(BaseModel):
     """What to forecast, with which model."""
 
     model_config = _STRICT
-    model: str = Field(description="name, or name@version", examples=["airline"])
+    model: str = Field(description="name, name@version or name@alias", examples=["airline"])
     series: Annotated[list[SeriesBody], Field(fail_fast=True)]
     horizon: int | None = Field(None, description="Steps, 1 to the model's own; default: all")
     quantile_levels: Annotated[list[float], Field(fail_fast=True)] | None = Field(
@@ -142,16 +142,18 @@ def _inquiry(body: ForecastBody, timeout_s: float | None) -> Inquiry:
 
 
 @lru_cache(maxsize=256)
-def read_model(text: str) -> tuple[str, int | None]:
-    """name or name@version.
+def read_model(text: str) -> tuple[str, Which]:
+    """name, name@version or name@alias.
 
     Raises:
         Malformed: anything else.
     """
-    matched = _MODEL.fullmatch(text)
-    if matched is None:
-        raise Malformed(f"model is {text!r}, expected name or name@version", "model")
-    return matched["name"], int(matched["version"]) if matched["version"] else None
+    name, at, which = text.partition("@")
+    if not is_name(name) or (at and not (is_version(which) or is_alias(which))):
+        raise Malformed(f"model is {text!r}, expected name, name@version or name@alias", "model")
+    if not at:
+        return name, None
+    return name, int(which) if is_version(which) else which
 
 
 def _read_series(series: SeriesBody, at: int) -> Series:

@@ -24,7 +24,7 @@ class RegressBody(BaseModel):
     """What to predict, with which model."""
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
-    model: str = Field(description="name, or name@version", examples=["housing"])
+    model: str = Field(description="name, name@version or name@alias", examples=["housing"])
     rows: Annotated[list[dict[str, float]], Field(fail_fast=True)] = Field(
         description="Each row by column name: a number for every feature of the model's signature, "
         "in any order, and nothing else.",
@@ -53,9 +53,10 @@ _BODY = BodyReader(RegressBody)
 async def predict(exchange: Exchange) -> Reply:
     """Predict the target of every row of the body."""
     forecaster, timeout_s = exchange.forecaster, exchange.timeout_s
-    body = _BODY.read(await exchange.content())
+    content = await exchange.content()
+    body = _BODY.read(content)
     name, version = read_model(body.model)
-    answer = await regress(forecaster, name, version, body.rows, timeout_s)
+    answer = await regress(forecaster, name, version, body.rows, timeout_s, content)
     headers = answer_headers(answer.model, answer.version, answer.timing, exchange.arrived)
     return Reply(await _write(answer), headers=headers)
 

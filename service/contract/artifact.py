@@ -24,6 +24,15 @@ SCALE = "scale"  # in golden.npz, beside the tensors of the graph
 class InvalidArtifact(ValueError):
     """A version whose files are missing, damaged or in disagreement with each other."""
 
+    def __init__(self, message: str, kind: str = "files") -> None:
+        """Say why.
+
+        Args:
+            kind: to count it by: files, metadata, hash, tensors, golden or runtime.
+        """
+        super().__init__(message)
+        self.kind = kind
+
 
 @dataclass(frozen=True)
 class Golden:
@@ -61,17 +70,20 @@ def read(folder: Path) -> Artifact:
         golden = _read_golden(folder / GOLDEN, metadata.signature)
         _check_golden(golden, metadata.signature)
     except (OSError, ValueError) as error:
-        raise InvalidArtifact(f"{folder.parent.name}/{folder.name}: {_reason(error)}") from error
+        label = f"{folder.parent.name}/{folder.name}"
+        raise InvalidArtifact(f"{label}: {_reason(error)}", _kind(error)) from error
     if (metadata.name, str(metadata.version)) != (folder.parent.name, folder.name):
         raise InvalidArtifact(
             f"{folder.parent.name}/{folder.name}: metadata.json belongs to "
-            f"{metadata.name}/{metadata.version}; the folder was renamed or copied"
+            f"{metadata.name}/{metadata.version}; the folder was renamed or copied",
+            "metadata",
         )
     digest = hashlib.sha256(model).hexdigest()
     if digest != metadata.model_file.sha256:
         raise InvalidArtifact(
             f"{metadata.name}/{metadata.version}: model.onnx has sha256 {digest}, metadata.json "
-            f"says {metadata.model_file.sha256}; the file is damaged or was replaced"
+            f"says {metadata.model_file.sha256}; the file is damaged or was replaced",
+            "hash",
         )
     return Artifact(folder, metadata, model, golden)
 
@@ -95,7 +107,7 @@ def _read_golden(path: Path, signature: Signature) -> Golden:
             outputs = {spec.name: arrays[spec.name] for spec in signature.outputs}
             return Golden(inputs, outputs, arrays[SCALE])
     except Exception as error:  # numpy, zipfile and zlib raise half a dozen unrelated classes
-        raise InvalidArtifact(f"{GOLDEN}: {type(error).__name__}: {error}") from error
+        raise InvalidArtifact(f"{GOLDEN}: {type(error).__name__}: {error}", "golden") from error
 
 
 def _check_golden(golden: Golden, signature: Signature) -> None:
@@ -108,12 +120,19 @@ def _check_golden(golden: Golden, signature: Signature) -> None:
         if (str(array.dtype), array.shape) != (spec.dtype, shape):
             raise InvalidArtifact(
                 f"{GOLDEN}: {spec.name} is {array.dtype} {array.shape}, expected {spec.dtype} "
-                f"{shape}"
+                f"{shape}",
+                "golden",
             )
     try:
         signature.check(golden.given(signature))
     except ValueError as error:
-        raise InvalidArtifact(f"{GOLDEN}: {error}") from error
+        raise InvalidArtifact(f"{GOLDEN}: {error}", "golden") from error
+
+
+def _kind(error: Exception) -> str:
+    if isinstance(error, InvalidArtifact):
+        return error.kind
+    return "files" if isinstance(error, OSError) else "metadata"
 
 
 def _reason(error: Exception) -> str:

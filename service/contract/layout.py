@@ -18,6 +18,11 @@ def is_name(text: str) -> bool:
     return _NAME.fullmatch(text) is not None
 
 
+def is_version(text: str) -> bool:
+    """Whether it reads as a version."""
+    return _VERSION.fullmatch(text) is not None
+
+
 def names(models: Path) -> list[str]:
     """Models with at least one version, sorted. Hidden folders hold unfinished work."""
     folders = (entry.name for entry in models.iterdir() if entry.is_dir())

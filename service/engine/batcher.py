@@ -17,6 +17,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from typing import NamedTuple
+from weakref import WeakSet
 
 from service.engine.admission import Admission
 from service.engine.batch import Batch, Result
@@ -66,7 +67,8 @@ class Batcher:
         self._line = Line(max_batch_rows)
         self._idle = 0  # lane threads that wait
         self._closing = False
-        self._pools: dict[tuple[Runner, Hashable], Pool] = {}  # on the event loop, as what follows
+        self._pools: dict[Runner, dict[Hashable, Pool]] = {}  # on the event loop, as what follows
+        self._leaving: WeakSet[Runner] = WeakSet()
         self._turn_is_planned = False
         self._before: Batch | None = None  # run on the event loop while others waited
         self._threads: list[threading.Thread] = []
@@ -110,6 +112,11 @@ class Batcher:
     def measure(self, runner: Runner, shape: Hashable, rows: int, seconds: float) -> None:
         """Learn what a batch costs before anybody asks."""
         self._pool(runner, shape).measure(rows, seconds)
+
+    def forget(self, runner: Runner) -> None:
+        """Let go of a runner that gets no more requests; those under way are still answered."""
+        self._pools.pop(runner, None)
+        self._leaving.add(runner)
 
     async def submit(
         self,
@@ -170,9 +177,14 @@ class Batcher:
         self._admission.judge_early(self.default_timeout_s if timeout_s is None else timeout_s)
 
     def _pool(self, runner: Runner, shape: Hashable) -> Pool:
-        pool = self._pools.get((runner, shape))
+        pools = self._pools.get(runner)
+        if pools is None:
+            if runner in self._leaving:  # kept by who asks, and no longer
+                return Pool(runner, shape, self.max_batch_rows)
+            pools = self._pools[runner] = {}
+        pool = pools.get(shape)
         if pool is None:
-            pool = self._pools[runner, shape] = Pool(runner, shape, self.max_batch_rows)
+            pool = pools[shape] = Pool(runner, shape, self.max_batch_rows)
         return pool
 
     def _wake(self, job: Job) -> None:

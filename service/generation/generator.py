@@ -17,7 +17,8 @@ from service.generation.agreement import agree
 from service.generation.inquiry import TextInquiry
 from service.generation.lockstep import Lockstep
 from service.generation.sequence import Sequence
-from service.repository import LiveModel, Repository
+from service.repository import AnyModel, LiveModel, Repository
+from service.runtime import Runtime
 
 
 class Text(msgspec.Struct, frozen=True, gc=False):
@@ -71,12 +72,11 @@ class Generator:
         self._repository = repository
         self._batcher = batcher
         self._max_tokens = max_tokens
-        self._admissions: dict[str, Admission] = {}
-        self._locksteps: dict[str, Lockstep] = {}
-        for name, model in repository.all_for(LanguageMetadata).items():
-            admission = Admission(model.runtime, batcher.max_queue_rows)
-            self._admissions[name] = admission
-            self._locksteps[name] = Lockstep(model, batcher, admission.observe)
+        self._writers: dict[Runtime, tuple[Admission, Lockstep]] = {}  # of those asked so far
+
+    def forget(self, model: AnyModel) -> None:
+        """Let go of a model that no request will find any more; texts on their way end with it."""
+        self._writers.pop(model.runtime, None)
 
     async def generate(self, inquiry: TextInquiry) -> Text:
         """The whole text.
@@ -100,15 +100,16 @@ class Generator:
             TooLarge, Unservable: see `agree`; or the model has another task.
             Overloaded, DeadlineExceeded: it would not end in time.
         """
-        model = self._repository.get_for(LanguageMetadata, inquiry.model, inquiry.version)
+        find = self._repository.get_for
+        model = find(LanguageMetadata, inquiry.model, inquiry.version, inquiry.prompt)
         name = model.metadata.name
         plan = agree(inquiry, model.metadata.signature, self._max_tokens)
         allowance = inquiry.timeout_s
         if allowance is None:
             allowance = self._batcher.default_timeout_s
-        lockstep = self._locksteps[name]
+        admission, lockstep = self._writer(model)
         try:
-            self._admissions[name].judge(plan.steps, allowance, lockstep.steps_left())
+            admission.judge(plan.steps, allowance, lockstep.steps_left())
         except ServiceError as error:
             of = (name, model.metadata.version)
             metrics.observe_inference(*of, plan.steps, False, 0.0, 0.0, 0.0, error.error_type)
@@ -116,6 +117,14 @@ class Generator:
         sequence = Sequence(plan, allowance, in_pieces=in_pieces)
         lockstep.join(sequence)
         return Writing(model, sequence)
+
+    def _writer(self, model: LiveModel[LanguageMetadata]) -> tuple[Admission, Lockstep]:
+        found = self._writers.get(model.runtime)
+        if found is None:
+            admission = Admission(model.runtime, self._batcher.max_queue_rows)
+            lockstep = Lockstep(model, self._batcher, admission.observe)
+            found = self._writers[model.runtime] = admission, lockstep
+        return found
 
 
 def between(signature: LanguageSignature) -> str:

@@ -2,6 +2,8 @@
 
 import msgspec
 
+from service.inquiry import Which
+
 
 class Manner(msgspec.Struct, frozen=True, gc=False):
     """How a token is chosen from the logits of all."""
@@ -15,7 +17,7 @@ class TextInquiry(msgspec.Struct, frozen=True, gc=False):
     """A text to be continued."""
 
     model: str
-    version: int | None  # None: the one that is live
+    version: Which  # None: the one that is live, or its canary
     prompt: str
     length: int  # tokens to write
     manner: Manner = Manner()

@@ -117,7 +117,7 @@ def test_only_what_is_named_is_open() -> None:
 def test_every_path_of_fastapi_says_what_a_key_must_be_for() -> None:
     of_dialects = {route.path for one in DIALECTS for route in one.routes}
     own = {path for _, path in documented()} - of_dialects
-    assert own == {*SCOPES, "/v1/models/{name}"}
+    assert own == {*SCOPES}
 
 
 @pytest.mark.parametrize("header", ["authorization", "x-api-key"])
@@ -135,7 +135,7 @@ def test_a_key_of_its_scope_opens_a_door_and_another_names_what_it_lacks(
         ("GET", "/v2/models/tiny", "infer", 200, {}),
         ("GET", "/metrics", "metrics", 200, {}),
         ("GET", "/v2/models/stats", "metrics", 200, {}),
-        ("POST", "/v2/repository/models/tiny/load", "admin", 422, {}),
+        ("POST", "/v2/repository/models/tiny/load", "admin", 200, {}),
     ]
     for method, path, scope, status, more in asked:
         for name in ("infer", "metrics", "admin"):

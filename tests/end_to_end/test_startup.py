@@ -156,7 +156,7 @@ def test_a_port_in_use_ends_the_service(count: str) -> None:
 def test_a_worker_that_cannot_start_ends_the_service_with_an_error(
     count: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    code = "import service.repository\nservice.repository.Repository.load = None\n"
+    code = "import service.intake\nservice.intake.Intake.load = None\n"
     (tmp_path / "sitecustomize.py").write_text(code)  # run by every process before its own code
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     ended = gatecast("serve", "--models", str(ARTIFACTS), "--port", "0", "--workers", count)

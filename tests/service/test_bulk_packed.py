@@ -13,7 +13,7 @@ from service.api.bulk.packed import Packed, PackedForecast, forecast_packed
 from service.engine.job import Timing
 from service.errors import DeadlineExceeded, InferenceFailed, Overloaded, ServiceError, TooLarge
 from service.forecaster import Forecast
-from service.inquiry import Inquiry
+from service.inquiry import Inquiry, Which
 from tests.service.test_bulk_agreement import PLAIN, packed
 
 
@@ -37,7 +37,7 @@ class Asked:
     lanes, max_batch_rows = 2, 4
     name, version, signature = "m", 1, PLAIN
 
-    def get_for(self, kind: type, name: str, version: int | None) -> Any:
+    def get_for(self, kind: type, name: str, version: Which, key: str | None) -> Any:
         return self
 
     @property
@@ -51,7 +51,7 @@ class Asked:
     def check_steps(self, longest: int) -> None:
         pass
 
-    async def forecast(self, inquiry: Inquiry) -> Forecast:
+    async def forecast(self, inquiry: Inquiry, _: object) -> Forecast:
         self.inquiries.append(inquiry)
         chunk = int(inquiry.series[0].item_id[1:]) // module.CHUNK
         await asyncio.sleep(self.seconds)

@@ -17,10 +17,11 @@ from service.engine.batcher import Batcher
 from service.errors import NotFound, ServiceError, TooLarge, Unservable
 from service.forecaster import Forecast, Forecaster
 from service.inquiry import Inquiry, Series
+from service.intake import Intake
 from service.repository import Repository
 from tests.conftest import ARTIFACTS
 
-REPOSITORY = Repository.load(ARTIFACTS, "cpu")
+REPOSITORY = Intake(ARTIFACTS, "cpu").load()
 TINY = REPOSITORY.get_for(ForecastMetadata, "tiny")
 SIGNATURE = TINY.metadata.signature
 LEVELS = SIGNATURE.quantile_levels

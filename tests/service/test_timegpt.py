@@ -325,8 +325,8 @@ def test_timegpt_s_own_names_are_the_only_model_of_the_freq(name: str) -> None:
 
 
 def test_a_name_and_a_version_are_taken_as_they_are() -> None:
-    repository = served(one="D", two="D")
-    repository.live["timegpt-1"] = repository.live["two"]
+    live = served(one="D", two="D").live
+    repository = Repository({**live, "timegpt-1": live["two"]})
     assert find_model(repository, "one", "D").metadata.name == "one"
     assert find_model(repository, "one@1", "D").metadata.name == "one"
     assert find_model(repository, "timegpt-1", "D").metadata.name == "two"
@@ -344,13 +344,13 @@ def test_no_model_of_a_freq_lists_those_there_are() -> None:
         find_model(served(), "timegpt-2.1", "MS")
 
 
-@pytest.mark.parametrize("name", ["nobody", "tiny@2", "timegpt2", "TimeGPT-1"])
+@pytest.mark.parametrize("name", ["nobody", "tiny@2", "tiny@canary", "timegpt2", "TimeGPT-1"])
 def test_an_unknown_model_is_not_found(name: str) -> None:
     with pytest.raises(NotFound):
         find_model(TINY_ONLY, name, "4h")
 
 
-@pytest.mark.parametrize("name", ["", "tiny@", "tiny@x", "@1", "a@b@c"])
+@pytest.mark.parametrize("name", ["", "tiny@", "tiny@0", "tiny@-", "@1", "a@b@c", "a.b", "a/b"])
 def test_what_is_no_name_is_malformed(name: str) -> None:
     with pytest.raises(Malformed):
         find_model(TINY_ONLY, name, "4h")

@@ -33,7 +33,7 @@ Numbers = list[float | None]
 class BulkBody(BaseModel):
     """Many series end to end, oldest value first; every covariate is packed like y."""
 
-    model: str = Field(description="name, or name@version", examples=["airline"])
+    model: str = Field(description="name, name@version or name@alias", examples=["airline"])
     y: Numbers = Field(
         description="The values of the first series, then those of the second, ...; null = missing",
         examples=[[417.0, 391.0, None, 461.0, 112.0, 118.0, 132.0]],

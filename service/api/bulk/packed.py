@@ -70,8 +70,10 @@ class _Call:
         forecaster.check_steps(int(packed.sizes.max(initial=0)))
         self.forecaster = forecaster
         self.packed = packed
+        key = packed.item_ids[0] if len(packed) else None
         find = forecaster.repository.get_for
-        self.model = find(ForecastMetadata, packed.model, packed.version).metadata
+        self.found = packed.found or find(ForecastMetadata, packed.model, packed.version, key)
+        self.model = self.found.metadata
         self._until = None if packed.timeout_s is None else time.monotonic() + packed.timeout_s
         self._firsts: Iterator[int] = iter(range(0, len(packed), CHUNK))
         self._answered = False
@@ -131,7 +133,7 @@ class _Call:
             left = None if self._until is None else max(self._until - time.monotonic(), 0.0)
             inquiry = self.packed.inquiry(first, last, self.model.signature.horizon, left)
             try:
-                return await self.forecaster.forecast(inquiry)
+                return await self.forecaster.forecast(inquiry, self.found)
             except Overloaded as error:
                 if not self._answered or attempt == _RETRIES:
                     raise

@@ -10,10 +10,12 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from service.contract.forecast import ForecastMetadata
 from service.contract.grid import Moments
 from service.contract.timestamp import Timestamp, Zone
 from service.errors import Malformed
-from service.inquiry import Features, Inquiry, Series
+from service.inquiry import Features, Inquiry, Series, Which
+from service.repository import LiveModel
 
 Floats = NDArray[np.float64]
 Texts = Sequence[str | None]
@@ -32,7 +34,8 @@ class Packed:
     sizes: NDArray[np.int64]  # [N] steps of each, at least 1; they add up to M
     starts: Moments  # [N] datetime64[us], the first step of each
     item_ids: Sequence[str]  # N, distinct
-    version: int | None = None  # None: the one that is live
+    version: Which = None  # None: the one that is live, or its canary
+    found: LiveModel[ForecastMetadata] | None = None  # the model, where it is looked up already
     zone: Zone = ""  # of all starts
     freq: str | None = None  # None: the model's own
     horizon: int | None = None  # steps; None: the model's

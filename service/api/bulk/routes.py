@@ -30,7 +30,7 @@ _TABLE = {"schema": {"type": "string", "format": "binary"}}
 _PARAMETERS = [
     {"name": name, "in": "query", "schema": {"type": "string"}, "description": description}
     for name, description in (
-        ("model", "Of a table: name, or name@version"),
+        ("model", "Of a table: name, name@version or name@alias"),
         ("horizon", "Of a table: steps, 1 to the model's own; default: all"),
         ("quantile_levels", "Of a table: some of the model's own with commas; default: all"),
         ("freq", "Of a table: must be the model's own"),
@@ -121,11 +121,14 @@ async def _read(exchange: Exchange, media: str) -> Packed:
         limit = exchange.forecaster.batcher.max_queue_rows
         return await read_packed(await exchange.content(), limit)
     asked = tables.read_query(exchange.query_params)
-    model = exchange.forecaster.repository.get_for(ForecastMetadata, asked.model, asked.version)
-    signature, limit = model.metadata.signature, exchange.settings.max_body_bytes
+    find = exchange.forecaster.repository.get_for
+    find(ForecastMetadata, asked.model, asked.version)
     body = await exchange.content()
+    model = find(ForecastMetadata, asked.model, asked.version, body)
+    signature, limit = model.metadata.signature, exchange.settings.max_body_bytes
     helper, left = _helper(exchange), exchange.timeout_s
-    return await tables.read_table(helper, media, body, asked, signature, limit, left)
+    table = await tables.read_table(helper, media, body, asked, signature, limit, left)
+    return replace(table, found=model)
 
 
 def _helper(exchange: Exchange) -> Helper:

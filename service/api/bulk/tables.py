@@ -19,6 +19,7 @@ from service.api.bulk.panel import Packed
 from service.api.native import read_model
 from service.contract.forecast import ForecastSignature
 from service.errors import Malformed, UnsupportedMedia
+from service.inquiry import Which
 
 UNPACKED = 4  # times a body's limit; a JSON body of "1,1,1" grows as much when it becomes float64
 
@@ -32,7 +33,7 @@ class Asked:
     """What the query of a table says."""
 
     model: str
-    version: int | None
+    version: Which
     horizon: int | None
     quantile_levels: tuple[float, ...] | None
     freq: str | None

@@ -21,7 +21,7 @@ class GenerateBody(BaseModel):
     """Which text to continue, with which model, and how."""
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
-    model: str = Field(description="name, or name@version", examples=["time-machine"])
+    model: str = Field(description="name, name@version or name@alias", examples=["time-machine"])
     prompt: str = Field(
         description="The text to continue, in tokens of the model's vocabulary",
         examples=["time traveller"],

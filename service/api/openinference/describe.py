@@ -72,21 +72,24 @@ def statistics(found: list[ModelStatistics]) -> Json:
 
 
 def index(repository: Repository, *, ready: bool) -> list[Json]:
-    """Every model that was found at the start.
+    """Every version that is warm or refused, by name and version.
 
     Args:
         ready: leave out those that were refused.
     """
-    entries: list[Json] = [
-        {"name": name, "version": str(live.metadata.version), "state": "READY", "reason": ""}
-        for name, live in repository.live.items()
+    found: dict[tuple[str, int], Json] = {
+        (name, number): {"state": "READY", "reason": ""}
+        for name, lineup in repository.lineups.items()
+        for number in lineup.warm()
+    }
+    for name, refused in repository.refused.items():
+        for number, reason in refused.items():
+            if not ready and (name, number) not in found:
+                found[name, number] = {"state": "UNAVAILABLE", "reason": reason}
+    return [
+        {"name": name, **({"version": str(number)} if number else {}), **state}
+        for (name, number), state in sorted(found.items(), key=lambda entry: entry[0])
     ]
-    if not ready:
-        entries += [
-            {"name": name, "state": "UNAVAILABLE", "reason": reason}
-            for name, reason in repository.refused.items()
-        ]
-    return sorted(entries, key=lambda entry: str(entry["name"]))
 
 
 def _tensor(spec: TensorSpec) -> Json:

@@ -1,16 +1,12 @@
-"""Versions, and what is said of loading and unloading, for the REST and the gRPC form alike.
+"""Versions, loading and unloading, for the REST and the gRPC form alike."""
 
-Models are read at the start of the service, so both are refused in words that say so.
-"""
+import asyncio
 
-import re
-from typing import NoReturn
+from service.contract.layout import is_name, is_version
+from service.errors import Malformed, NotFound
+from service.keeper import Keeper
 
-from service.errors import NotFound, Unservable
-from service.repository import Repository
-
-_VERSION = re.compile(r"[1-9][0-9]{0,8}")
-_RESTART = "put it into the folder of models and restart the service"
+_LONGEST = 80  # characters of a name in a message
 
 
 def read_version(text: str) -> int:
@@ -19,35 +15,40 @@ def read_version(text: str) -> int:
     Raises:
         NotFound: it is none, so no model is served in it.
     """
-    if _VERSION.fullmatch(text) is None:
+    if not is_version(text):
         raise NotFound(f"version {text!r} is not served; versions are numbers: 1, 2, ...")
     return int(text)
 
 
-def refuse_load(repository: Repository, name: str) -> NoReturn:
-    """Say why a model is not loaded.
+def checked(name: str) -> str:
+    """The name of a model, which is never a path.
 
     Raises:
-        Unservable: it is served already, or was refused at the start.
-        NotFound: it was not there at the start.
+        Malformed: it cannot be one.
     """
-    if name in repository.refused:
-        why = repository.refused[name]
-        raise Unservable(f"model {name!r} was refused: {why}; repair it and restart the service")
-    if name in repository.live:
-        raise Unservable(f"model {name!r} is served already; for another version, {_RESTART}")
-    raise NotFound(f"model {name!r} was not found when the service started; {_RESTART}")
+    if not is_name(name):
+        expected = "letters, digits, - and _"
+        raise Malformed(f"model is {name[:_LONGEST]!r}, expected {expected}", "model")
+    return name
 
 
-def refuse_unload(repository: Repository, name: str) -> NoReturn:
-    """Say why a model is not unloaded.
+async def load(keeper: Keeper, name: str) -> None:
+    """Let a model answer, with what its folder holds now.
 
     Raises:
-        Unservable: it stays until the service ends.
-        NotFound: it is not served.
+        Malformed: a name that cannot be.
+        NotFound: no such model.
+        Conflict: none of its versions can.
     """
-    name = repository.get(name).metadata.name
-    raise Unservable(
-        f"model {name!r} stays until the service ends; take it out of the folder of models and "
-        "restart the service"
-    )
+    await asyncio.shield(keeper.load(checked(name)))
+
+
+async def unload(keeper: Keeper, name: str) -> None:
+    """Let a model answer no longer, until it is loaded.
+
+    Raises:
+        Malformed: a name that cannot be.
+        NotFound: no such model.
+        Conflict: that cannot be written down.
+    """
+    await asyncio.shield(keeper.unload(checked(name)))

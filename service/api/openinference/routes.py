@@ -6,9 +6,9 @@ import msgspec
 
 from service.api.dialect import Dialect
 from service.api.exchange import SPLIT, Exchange
-from service.api.openinference import describe
+from service.api.openinference import describe, lifecycle
 from service.api.openinference.answer import write_answer
-from service.api.openinference.lifecycle import read_version, refuse_load, refuse_unload
+from service.api.openinference.lifecycle import read_version
 from service.api.openinference.question import read_question
 from service.api.responses import Reply, answer_headers, json_response, short
 from service.errors import Malformed, ServiceError, Unavailable
@@ -48,10 +48,12 @@ async def infer(exchange: Exchange) -> Reply:
     forecaster, allowed = exchange.forecaster, exchange.timeout_s
     body = await exchange.content()
     name, version = exchange.parameters["name"], _version(exchange)
-    signature = forecaster.repository.get(name, version).metadata.signature
+    found = forecaster.repository.get(name, version, body)
+    signature = found.metadata.signature
     question = await read_question(body, exchange.header(SPLIT), name, signature)
     timeout_s = _shorter(allowed, question.timeout_s, exchange)
-    answer = await forecaster.infer(TensorInquiry(name, version, question.tensors, timeout_s))
+    inquiry = TensorInquiry(name, version, question.tensors, timeout_s)
+    answer = await forecaster.infer(inquiry, found)
     return await write_answer(
         answer,
         question.identifier,
@@ -125,23 +127,25 @@ async def model_statistics(exchange: Exchange) -> Reply:
 
 @openinference.post("/v2/repository/index")
 async def index(exchange: Exchange) -> Reply:
-    """Every model that was found at the start; {"ready": true} leaves out the refused ones."""
+    """Every warm version, and the refused ones; {"ready": true} leaves those out."""
     wanted = _read_index(await exchange.content())
     return json_response(describe.index(exchange.forecaster.repository, ready=wanted.ready))
 
 
 @openinference.post("/v2/repository/models/{name}/load", scope="admin")
 async def load(exchange: Exchange) -> Reply:
-    """Refused: models are read at the start."""
+    """Let a model answer, with what its folder holds now."""
     await exchange.content()
-    refuse_load(exchange.forecaster.repository, exchange.parameters["name"])
+    await lifecycle.load(exchange.keeper, exchange.parameters["name"])
+    return json_response({})
 
 
 @openinference.post("/v2/repository/models/{name}/unload", scope="admin")
 async def unload(exchange: Exchange) -> Reply:
-    """Refused: models are read at the start."""
+    """Let a model answer no longer, until it is loaded."""
     await exchange.content()
-    refuse_unload(exchange.forecaster.repository, exchange.parameters["name"])
+    await lifecycle.unload(exchange.keeper, exchange.parameters["name"])
+    return json_response({})
 
 
 class _Index(msgspec.Struct):

@@ -43,7 +43,7 @@ def statistics(found: list[Metadata]) -> ModelStatisticsResponse:
 
 
 def index(repository: Repository, *, ready: bool) -> RepositoryIndexResponse:
-    """Every model that was found at the start; `ready` leaves out those that were refused."""
+    """Every warm version; `ready` leaves out those that were refused."""
     content = {"models": describe.index(repository, ready=ready)}
     return _message(content, RepositoryIndexResponse)
 

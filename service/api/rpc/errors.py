@@ -17,6 +17,7 @@ _CODES = {
     404: StatusCode.NOT_FOUND,
     405: StatusCode.UNIMPLEMENTED,
     408: StatusCode.DEADLINE_EXCEEDED,
+    409: StatusCode.FAILED_PRECONDITION,
     413: StatusCode.INVALID_ARGUMENT,
     415: StatusCode.INVALID_ARGUMENT,
     422: StatusCode.INVALID_ARGUMENT,

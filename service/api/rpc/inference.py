@@ -1,9 +1,8 @@
 """`inference.GRPCInferenceService`: what each of its methods answers."""
 
 import time
-from typing import NoReturn
 
-from service.api.openinference.lifecycle import refuse_load, refuse_unload
+from service.api.openinference.lifecycle import load, unload
 from service.api.responses import answer_headers
 from service.api.rpc import describe
 from service.api.rpc.call import Context
@@ -24,7 +23,9 @@ from service.api.rpc.proto.inference_pb2 import (
     RepositoryIndexRequest,
     RepositoryIndexResponse,
     RepositoryModelLoadRequest,
+    RepositoryModelLoadResponse,
     RepositoryModelUnloadRequest,
+    RepositoryModelUnloadResponse,
     ServerLiveRequest,
     ServerLiveResponse,
     ServerMetadataRequest,
@@ -34,13 +35,17 @@ from service.api.rpc.proto.inference_pb2 import (
 )
 from service.errors import Unavailable
 from service.forecaster import Forecaster, TensorAnswer
+from service.keeper import Keeper
 
 
 class Inference:
     """The methods of one message and one answer."""
 
-    def __init__(self, forecaster: Forecaster, most_rows: int, departure: Departure) -> None:
+    def __init__(
+        self, forecaster: Forecaster, keeper: Keeper, most_rows: int, departure: Departure
+    ) -> None:
         self.forecaster = forecaster
+        self.keeper = keeper
         self.repository = forecaster.repository
         self.most_rows = most_rows
         self.departure = departure
@@ -88,16 +93,22 @@ class Inference:
     async def repository_index(
         self, request: RepositoryIndexRequest, _: Context
     ) -> RepositoryIndexResponse:
-        """Every model that was found at the start."""
+        """Every version that is warm, and every one that was refused."""
         return describe.index(self.repository, ready=request.ready)
 
-    async def load(self, request: RepositoryModelLoadRequest, _: Context) -> NoReturn:
-        """Refused: models are read at the start."""
-        refuse_load(self.repository, request.model_name)
+    async def load(
+        self, request: RepositoryModelLoadRequest, _: Context
+    ) -> RepositoryModelLoadResponse:
+        """Let a model answer, with what its folder holds now."""
+        await load(self.keeper, request.model_name)
+        return RepositoryModelLoadResponse()
 
-    async def unload(self, request: RepositoryModelUnloadRequest, _: Context) -> NoReturn:
-        """Refused: models are read at the start."""
-        refuse_unload(self.repository, request.model_name)
+    async def unload(
+        self, request: RepositoryModelUnloadRequest, _: Context
+    ) -> RepositoryModelUnloadResponse:
+        """Let a model answer no longer."""
+        await unload(self.keeper, request.model_name)
+        return RepositoryModelUnloadResponse()
 
     async def model_infer(self, request: ModelInferRequest, context: Context) -> ModelInferResponse:
         """`infer` once, for who comes before the service closes; the trailers say where time went.
@@ -115,10 +126,18 @@ class Inference:
 
     async def infer(self, request: ModelInferRequest, context: Context) -> TensorAnswer:
         """Tensors in, tensors out."""
-        model = find(self.repository, request.model_name, request.model_version).metadata
+        found = find(self.repository, request.model_name, request.model_version, _key(request))
+        model = found.metadata
         inquiry = read(request, model.version, model.signature, context.time_remaining())
-        return await self.forecaster.infer(inquiry)
+        return await self.forecaster.infer(inquiry, found)
 
     @property
     def _stays(self) -> bool:
         return not self.departure.drain.begun
+
+
+def _key(request: ModelInferRequest) -> bytes | None:
+    """The first tensor: the same question meets the same version."""
+    if request.raw_input_contents:
+        return request.raw_input_contents[0]
+    return request.inputs[0].SerializeToString() if request.inputs else None

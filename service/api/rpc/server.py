@@ -17,6 +17,7 @@ from service.api.rpc.inference import Inference
 from service.api.rpc.methods import health_methods, inference_methods
 from service.drain import Drain
 from service.forecaster import Forecaster
+from service.keeper import Keeper
 from service.settings import Settings
 
 
@@ -39,7 +40,11 @@ class RpcServer:
 
 
 async def start_rpc(
-    settings: Settings, forecaster: Forecaster, drain: Drain, keyring: Keyring | None
+    settings: Settings,
+    forecaster: Forecaster,
+    keeper: Keeper,
+    drain: Drain,
+    keyring: Keyring | None,
 ) -> RpcServer:
     """Serve gRPC on `settings.grpc_port`, which several workers share.
 
@@ -47,7 +52,7 @@ async def start_rpc(
         OSError: the address cannot be listened on.
     """
     departure = Departure(drain)
-    inference = Inference(forecaster, settings.max_queue_rows, departure)
+    inference = Inference(forecaster, keeper, settings.max_queue_rows, departure)
     gate = Gate(keyring)
     health = Health(forecaster.repository, departure, gate)
     server = grpc.aio.server(interceptors=[gate], options=_options(settings))

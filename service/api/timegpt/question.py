@@ -78,7 +78,8 @@ class ForecastBody(msgspec.Struct):
     model: Annotated[
         str,
         Meta(
-            description="name, name@version, or a name of TimeGPT's: the only model of freq",
+            description="name, name@version, name@alias, or a name of TimeGPT's: the only model "
+            "of freq",
             examples=["timegpt-2.1"],
         ),
     ]
@@ -124,7 +125,8 @@ async def read_question(
     for name, remedy in _REFUSED.items():
         if getattr(asked, name):
             raise Unservable(f"{name} is not supported: {remedy}", name)
-    model = find_model(repository, asked.model, asked.freq).metadata
+    found = find_model(repository, asked.model, asked.freq, content)
+    model = found.metadata
     intervals = _agree(asked, model)
     given = asked.series
     columns = Columns(
@@ -135,6 +137,7 @@ async def read_question(
     packed = Packed(
         model=model.name,
         version=model.version,
+        found=found,
         y=y,
         sizes=sizes,
         starts=await _read_starts(given.start_datetime, len(sizes), model),

@@ -16,18 +16,23 @@ _POLARS = re.compile(r"([0-9]{0,6})(mo|m|d|w|q|y)")
 _PANDAS = {"mo": "MS", "m": "min", "d": "D", "w": "W", "q": "QS", "y": "YS"}
 
 
-def find_model(repository: Repository, text: str, freq: str) -> Forecasting:
+def find_model(
+    repository: Repository, text: str, freq: str, key: bytes | None = None
+) -> Forecasting:
     """The model of a name, or the only one of a frequency where the name is one of TimeGPT's own.
+
+    Args:
+        key: for the canary, see `Repository.get`.
 
     Raises:
         Malformed: not a name.
         NotFound: no such model, or none of this frequency.
         Unservable: another frequency than the model's, or several models of it.
     """
-    name, version = read_model(text)
+    name, version = (text, None) if _TIMEGPT.fullmatch(text) else read_model(text)
     asked = read_freq(freq)
-    if name in repository.live or not _TIMEGPT.fullmatch(text):
-        return _agree_freq(repository.get_for(ForecastMetadata, name, version), freq, asked)
+    if name in repository.lineups or not _TIMEGPT.fullmatch(text):
+        return _agree_freq(repository.get_for(ForecastMetadata, name, version, key), freq, asked)
     models = repository.all_for(ForecastMetadata)
     served = {name: _frequency(model) for name, model in models.items()}
     names = [name for name, trained in served.items() if trained == asked] or [
@@ -39,7 +44,7 @@ def find_model(repository: Repository, text: str, freq: str) -> Forecasting:
     if len(names) > 1:
         message = f"{text!r} could be any model of freq {freq!r}: {', '.join(names)}; name one"
         raise Unservable(message, "model")
-    return models[names[0]]
+    return repository.get_for(ForecastMetadata, names[0], None, key)
 
 
 def read_freq(text: str) -> Frequency:

@@ -13,7 +13,7 @@ from msgspec import Meta
 from service.api.dialect import Dialect
 from service.api.documentation import json_body
 from service.api.exchange import Exchange
-from service.api.json_body import JsonBody
+from service.api.json_body import JsonBody, read_struct
 from service.api.native import read_model
 from service.api.responses import Reply, answer_headers, json_response, short, to_json
 from service.api.timeseries.inputs import InputBody, read_inputs
@@ -23,6 +23,7 @@ from service.engine.job import NOWHERE
 from service.errors import ServiceError
 from service.forecaster import Forecast, Forecaster
 from service.inquiry import Inquiry
+from service.repository import LiveModel
 
 CHUNK = 128  # series that are asked at once
 
@@ -45,9 +46,20 @@ class OptionsBody(msgspec.Struct):
 class ForecastBody(msgspec.Struct, Generic[Input]):
     """The body of a forecast request; other fields are not looked at."""
 
-    model: Annotated[str, Meta(description="name, or name@version", examples=["airline"])]
+    model: Annotated[
+        str, Meta(description="name, name@version or name@alias", examples=["airline"])
+    ]
     inputs: Annotated[list[Input], Meta(min_length=1)]
     options: OptionsBody
+
+
+class _Named(msgspec.Struct):
+    """As much of an input as the choice of a version needs."""
+
+    name: str | None = None
+
+
+_NAMED = msgspec.json.Decoder(_Named)
 
 
 def write_error(error: ServiceError) -> Reply:
@@ -85,7 +97,9 @@ async def forecast(exchange: Exchange) -> Reply:
     asked = body.struct(_DECODER)
     forecaster.check_rows(len(asked.inputs))
     name, version = read_model(asked.model)
-    model = forecaster.repository.get_for(ForecastMetadata, name, version).metadata
+    key = read_struct(_NAMED, asked.inputs[0], "inputs[0]").name
+    found = forecaster.repository.get_for(ForecastMetadata, name, version, key)
+    model = found.metadata
     inputs, series = await read_inputs(body, asked.inputs, model.signature)
     levels = tuple(asked.options.quantiles or ())
     inquiry = Inquiry(
@@ -93,7 +107,7 @@ async def forecast(exchange: Exchange) -> Reply:
     )
     outputs: list[bytes] = []
     timing = NOWHERE
-    async for first, answer in _ask(forecaster, inquiry):
+    async for first, answer in _ask(forecaster, inquiry, found):
         some = inputs[first : first + CHUNK]
         outputs += [_output(one, answer, at, levels) for at, one in enumerate(some)]
         timing = timing.longest(answer.timing)
@@ -104,7 +118,9 @@ async def forecast(exchange: Exchange) -> Reply:
     )
 
 
-async def _ask(forecaster: Forecaster, inquiry: Inquiry) -> AsyncIterator[tuple[int, Forecast]]:
+async def _ask(
+    forecaster: Forecaster, inquiry: Inquiry, found: LiveModel[ForecastMetadata]
+) -> AsyncIterator[tuple[int, Forecast]]:
     """The answers about `CHUNK` series after the other, and the position of each one's first.
 
     Raises:
@@ -116,7 +132,7 @@ async def _ask(forecaster: Forecaster, inquiry: Inquiry) -> AsyncIterator[tuple[
         series = inquiry.series[first : first + CHUNK]
         part = msgspec.structs.replace(inquiry, series=series, timeout_s=left)
         try:
-            answer = await forecaster.forecast(part)
+            answer = await forecaster.forecast(part, found)
         except ServiceError as error:
             error.field = _place(error.field, first)
             raise

@@ -72,7 +72,8 @@ class Service:
 
     def _house(self) -> House:
         forecaster: Any = SimpleNamespace(check_room=self.check_room)
-        return House(self._settings, forecaster, cast(Any, None), self.drain, None, self._cors)
+        none = cast(Any, None)
+        return House(self._settings, forecaster, none, none, self.drain, None, self._cors)
 
 
 @asynccontextmanager

@@ -28,6 +28,7 @@ from service.generation.alone import write
 from service.generation.generator import Generator, Text
 from service.generation.inquiry import Manner, TextInquiry
 from service.inquiry import Inquiry, Series
+from service.intake import Intake
 from service.repository import Repository
 from tests.artifacts import babble
 from tests.conftest import ARTIFACTS
@@ -213,7 +214,7 @@ def test_more_texts_than_a_batch_holds_still_go_step_by_step() -> None:
 def test_a_forecast_waits_for_no_more_than_a_step_of_the_texts() -> None:
     model, runtime = watched(LETTERS, lambda _: None)
     found = repository(model)
-    found.live |= Repository.load(ARTIFACTS, "cpu").live
+    found = Repository({**found.live, **Intake(ARTIFACTS, "cpu").load().live})
     series = Series("a", read_timestamp("2024-01-01"), None, np.array([1.0, 2.0]))
     waited: list[int] = []
 
