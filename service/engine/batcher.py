@@ -208,10 +208,18 @@ class Batcher:
     def _lane(self) -> None:
         me = threading.get_ident()
         _give_way()
-        while (batch := self._next_batch(me)) is not None:
-            results = _run(batch)
-            self._admission.until.pop(me)
-            self._loop.call_soon_threadsafe(self._settle, batch, results)
+        while self._run_next(me):  # which keeps nothing of a batch while it waits for another
+            pass
+
+    def _run_next(self, me: int) -> bool:
+        """Wait for a batch and run it; whether there may be more."""
+        batch = self._next_batch(me)
+        if batch is None:
+            return False
+        results = _run(batch)
+        self._admission.until.pop(me)
+        self._loop.call_soon_threadsafe(self._settle, batch, results)
+        return True
 
     def _next_batch(self, me: int) -> Batch | None:
         """Wait for rows and take the most urgent of them; None when closing."""
