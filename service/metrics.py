@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import TypeVar
 
 from service import exposition as text
-from service.engine.batcher import BatchReport
+from service.engine.batch import BatchReport
 from service.exposition import FAMILIES, ROWS, SECONDS, SHARES
 from service.statistics import COMPUTE, FAILURES, INFERENCES, LAST, QUEUE, RUNS, SERIES
 from service.tally import Cells, Over, tally

@@ -51,9 +51,11 @@ def list_(models: Path | None) -> None:
 @click.argument("model")
 def show(models: Path | None, model: str) -> None:
     """The metadata of MODEL: name, name@version or name@alias."""
+    from service.contract import layout
+
     folder = _chosen(models)
     with _told():
-        click.echo(_read(folder, *_find(folder, model)).model_dump_json(indent=2))
+        click.echo(_read(folder, *layout.find(folder, model)).model_dump_json(indent=2))
 
 
 @_command
@@ -115,9 +117,11 @@ def rollback(models: Path | None, model: str) -> None:
 @click.argument("model")
 def verify(models: Path | None, model: str) -> None:
     """Read MODEL (name, name@version or name@alias) and prove its golden answers here."""
+    from service.contract import layout
+
     folder = _chosen(models)
     with _told():
-        name, version = _find(folder, model)
+        name, version = layout.find(folder, model)
         _verify(folder, name, version)
     click.echo(f"{name}@{version} is whole, and answers here as it did where it was trained")
 
@@ -176,23 +180,6 @@ def _summary(metadata: "Metadata") -> str:
     return f"{metadata.task}: {said}; {verdict} {judged.best_baseline}"
 
 
-def _find(models: Path, text: str) -> tuple[str, int]:
-    """The version that `name` (the one that answers), `name@version` or `name@alias` means."""
-    from service import versions
-    from service.contract.layout import is_version
-    from service.errors import NotFound
-
-    name, at, which = text.partition("@")
-    found = versions.check_exists(models, name)
-    if is_version(which):
-        versions.check_exists(models, name, int(which))
-        return name, int(which)
-    asked = versions.read(models, name).aliases
-    if at and which not in (*asked, "live"):
-        raise NotFound(f"model {name!r} has no alias {which!r}; it has {sorted(asked) or 'none'}")
-    return name, asked.get(which or "live", found[-1])
-
-
 def _read(models: Path, name: str, version: int) -> "Metadata":
     from service.contract import artifact, layout
 
@@ -209,11 +196,14 @@ def _verify(models: Path, name: str, version: int) -> None:
 def _told() -> Iterator[None]:
     """What goes wrong, as one line."""
     from service.contract.artifact import InvalidArtifact
+    from service.contract.layout import NoVersion
     from service.errors import ServiceError
 
     try:
         yield
     except ServiceError as error:
         raise click.ClickException(error.message) from None
+    except NoVersion as error:
+        raise click.ClickException(str(error)) from None
     except InvalidArtifact as error:
         raise click.ClickException(f"{error}; nothing was changed") from None

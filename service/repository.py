@@ -182,9 +182,9 @@ def _draws(lineup: Lineup, name: str, key: str | bytes) -> bool:
 
 def _not_warm(name: str, which: int | str, lineup: Lineup) -> NotFound:
     roles = ", ".join(f"{alias} {version}" for alias, version in sorted(lineup.roles().items()))
-    kind = "version" if isinstance(which, int) else "alias"
-    return NotFound(
-        f"model {name!r} has no {kind} {which} ready; it is served in version "
-        f"{lineup.live.metadata.version} ({roles}); promote another to an alias first",
-        "model",
-    )
+    live = lineup.live.metadata.version
+    if isinstance(which, int):
+        message = f"model {name!r} is served in version {live}, not {which}"
+    else:
+        message = f"model {name!r} has no alias {which!r}"
+    return NotFound(f"{message}; ready: {roles}", "model")

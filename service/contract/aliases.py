@@ -19,7 +19,6 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field, ValidationError
 
-from service.contract.layout import is_name
 from service.contract.metadata import Frozen
 
 FILE = "aliases.json"
@@ -107,11 +106,13 @@ def read(models: Path, name: str) -> Aliases:
 def change(models: Path, name: str, edit: Callable[[Aliases], Aliases]) -> Aliases:
     """Read, edit and replace the file while nobody else does; what it is then.
 
+    Args:
+        name: of a model that is there.
+
     Raises:
         InvalidAliases: what is there cannot be read; repair or delete it.
         OSError: the folder of the model cannot be written to.
     """
-    assert is_name(name)
     with _locked(models / name) as home:
         before = read(models, name)
         after = edit(before)

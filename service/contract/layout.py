@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from service.contract import aliases
 from service.contract.metadata import NAME_PATTERN
 
 _NAME = re.compile(NAME_PATTERN)
@@ -43,18 +44,28 @@ def folder(models: Path, name: str, version: int) -> Path:
 
 
 def find(models: Path, text: str) -> tuple[str, int]:
-    """The version that `name` (its highest) or `name@version` means.
+    """The version that `name` (the one that answers), `name@version` or `name@alias` means.
 
     Raises:
         NoVersion: there is none; the message says what there is.
     """
-    name, _, version = text.partition("@")
+    name, at, which = text.partition("@")
     found = versions(models, name)
     if not found:
         known = ", ".join(names(models)) if models.is_dir() else ""
         raise NoVersion(f"no model {name!r} in {models}; there: {known or 'none'}")
-    if not version:
-        return name, found[-1]
-    if not version.isdigit() or int(version) not in found:
-        raise NoVersion(f"model {name!r} has versions {found}, not {version!r}")
-    return name, int(version)
+    meant = _meant(models, name, which if at else aliases.LIVE, found[-1])
+    if meant not in found:
+        raise NoVersion(f"model {name!r} has versions {found}, not {which or meant!r}")
+    return name, meant
+
+
+def _meant(models: Path, name: str, which: str, highest: int) -> int | None:
+    """The number of a version or of an alias; None where it is neither."""
+    if is_version(which):
+        return int(which)
+    try:
+        asked = aliases.read(models, name).aliases
+    except aliases.InvalidAliases as error:
+        raise NoVersion(f"{error}; repair or delete the file, or name a version") from error
+    return asked.get(which, highest if which == aliases.LIVE else None)

@@ -16,11 +16,10 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
-from typing import NamedTuple
 from weakref import WeakSet
 
 from service.engine.admission import Admission
-from service.engine.batch import Batch, Result
+from service.engine.batch import Batch, BatchReport, Result
 from service.engine.deadlines import Deadlines
 from service.engine.job import Job, Outputs
 from service.engine.line import Line
@@ -30,20 +29,6 @@ from service.engine.runner import Rows, Runner
 from service.errors import DeadlineExceeded, Unavailable
 
 NICENESS = 5  # of lanes: the event loop gets three times their share where both want a core
-
-
-class BatchReport(NamedTuple):
-    """What one batch did, for whoever measures."""
-
-    model: str
-    version: int
-    rows: int
-    padded_share: float  # of its memory
-    input_s: float  # writing its memory
-    run_seconds: float
-    output_s: float  # handing out what came back
-    failed: bool
-    waiting_rows: int  # in the line at the end
 
 
 class Batcher:
@@ -71,6 +56,7 @@ class Batcher:
         self._leaving: WeakSet[Runner] = WeakSet()
         self._turn_is_planned = False
         self._before: Batch | None = None  # run on the event loop while others waited
+        self._ran: dict[int, Batch] = {}  # by lane thread: what it learns from when it takes more
         self._threads: list[threading.Thread] = []
 
     @property
@@ -208,36 +194,40 @@ class Batcher:
             before, self._before = self._before, None
             if batch is not None:
                 if before is not None:
-                    _learn(before, batch.started)
+                    before.teach(batch.started)
                 self._before = batch if self._line.rows else None
         if batch is not None:
             results = batch.run()
             if not self._turn_is_planned:
-                _learn(batch, batch.ended)
+                batch.teach(batch.ended)
             self._settle(batch, results)
 
     def _lane(self) -> None:
         me = threading.get_ident()
         _give_way()
-        before: Batch | None = None
-        while (batch := self._next_batch(me, before)) is not None:
-            results = batch.run()
-            self._admission.until.pop(me)
-            self._loop.call_soon_threadsafe(self._settle, batch, results)
-            before = batch
+        while self._run_next(me):  # which keeps nothing of a batch while it waits for another
+            pass
 
-    def _next_batch(self, me: int, before: Batch | None) -> Batch | None:
-        """Wait for rows and take the most urgent of them; None when closing.
+    def _run_next(self, me: int) -> bool:
+        """Wait for a batch and run it; whether there may be more."""
+        batch = self._next_batch(me)
+        if batch is None:
+            return False
+        results = batch.run()
+        self._admission.until.pop(me)
+        self._loop.call_soon_threadsafe(self._settle, batch, results)
+        self._ran[me] = batch
+        return True
 
-        Args:
-            before: what this lane ran last, to learn from.
-        """
+    def _next_batch(self, me: int) -> Batch | None:
+        """Wait for rows and take the most urgent of them; None when closing."""
+        before = self._ran.pop(me, None)
         with self._lock:
             while not self._closing:
                 pool = self._line.next_pool(short=False)
                 if pool is None:
                     if before is not None:
-                        _learn(before, before.ended)
+                        before.teach(before.ended)
                         before = None
                     self._idle += 1
                     self._changed.wait()
@@ -246,7 +236,7 @@ class Batcher:
                 batch = self._take(pool, self.max_batch_rows)
                 if batch is not None:
                     if before is not None:
-                        _learn(before, batch.started)
+                        before.teach(batch.started)
                     self._admission.until[me] = batch.started + pool.cost.seconds(batch.rows)
                     return batch
             return None
@@ -295,13 +285,3 @@ def _give_way() -> None:
     """Let this thread be less urgent than the event loop, which must read and refuse in time."""
     me = threading.get_native_id()
     os.setpriority(os.PRIO_PROCESS, me, os.getpriority(os.PRIO_PROCESS, me) + NICENESS)
-
-
-def _learn(batch: Batch, until: float) -> None:
-    """What such a batch costs: the time to its end, or where others wait to the next one's start.
-
-    Between two batches of a busy service lie threads that wait for each other and callers who are
-    refused; one who looks at runs alone promises answers in half of the time that they take.
-    """
-    if not batch.failed:
-        batch.pool.observe(batch.rows, until - batch.started)

@@ -39,7 +39,7 @@ def generate(
     seed: int | None,
     models: Path,
 ) -> None:
-    """Continue a text with MODEL, name or name@version, and print it while it is written.
+    """Continue a text with MODEL (name, name@version or name@alias), printed while it is written.
 
     The service writes the same text for the same seed.
     """
@@ -72,16 +72,10 @@ def _open(models: Path, asked: str) -> "LiveModel[LanguageMetadata]":
     from service.contract.language import LanguageMetadata
     from service.repository import narrow, open_version
 
-    name, _, version = asked.partition("@")
-    found = layout.versions(models, name)
-    if not found:
-        known = ", ".join(layout.names(models)) if models.is_dir() else ""
-        raise click.ClickException(f"no model {name!r} in {models}; there: {known or 'none'}")
-    if version and (not version.isdigit() or int(version) not in found):
-        raise click.ClickException(f"model {name!r} has versions {found}, not {version!r}")
     try:
-        opened = open_version(models, name, int(version) if version else found[-1], "cpu")
-    except InvalidArtifact as error:
+        name, version = layout.find(models, asked)
+        opened = open_version(models, name, version, "cpu")
+    except (layout.NoVersion, InvalidArtifact) as error:
         raise click.ClickException(str(error)) from None
     return narrow(opened, LanguageMetadata)
 

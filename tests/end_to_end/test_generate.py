@@ -206,7 +206,7 @@ def test_a_text_is_the_same_alone_and_among_others(
         ({"stream": "yes"}, 400, "stream", "valid boolean"),
         ({"model": "nobody"}, 404, "model", "served: babble, tiny, words"),
         ({"model": "babble@2"}, 404, "model", "version 1, not 2"),
-        ({"model": "../babble"}, 404, "model", "is not served here"),
+        ({"model": "../babble"}, 400, "model", "expected name"),
         ({"model": "tiny"}, 422, "model", "has the task forecast"),
         ({"model": "words", "prompt": "the clock"}, 422, "prompt", "'clock' at word 1"),
         ({"top_n": 1}, 400, "top_n", "is not a field of this request"),

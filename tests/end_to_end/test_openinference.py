@@ -359,18 +359,20 @@ def test_a_refused_model_is_in_the_index_with_the_reason(mixed: httpx.Client) ->
     assert mixed.get("/v2/models/damaged/ready").status_code == 404
 
 
-def test_loading_says_what_to_do(mixed: httpx.Client) -> None:
+def test_a_model_that_cannot_be_loaded_is_refused_with_the_reason(mixed: httpx.Client) -> None:
     for model, status, message in (
-        ("toy", 422, "served already.*restart"),
-        ("damaged", 422, "refused: damaged/1.*repair it and restart"),
-        ("unknown", 404, "not found.*restart"),
+        ("damaged", 409, "does not answer: damaged/1.*sha256"),
+        ("unknown", 404, "no model 'unknown'"),
     ):
         answer = mixed.post(f"/v2/repository/models/{model}/load", json={})
         assert answer.status_code == status
         assert_matches(message, answer)
-    answer = mixed.post("/v2/repository/models/toy/unload", json={})
-    assert answer.status_code == 422
-    assert_matches("take it out.*restart", answer)
+
+
+def test_a_model_is_unloaded_and_loaded_again(mixed: httpx.Client) -> None:
+    assert mixed.post("/v2/repository/models/toy/unload", json={}).status_code == 200
+    assert mixed.get("/v2/models/toy/ready").status_code == 404
+    assert mixed.post("/v2/repository/models/toy/load", json={}).status_code == 200
     assert mixed.get("/v2/models/toy/ready").status_code == 200
 
 

@@ -168,7 +168,7 @@ WRONG: dict[str, tuple[object, int, str | None, str]] = {
     "a list": ([GOOD], 400, None, "the body"),
     "no model": ({"rows": [GOOD]}, 400, "model", "missing"),
     "no rows": ({"model": "ledger"}, 400, "rows", "missing"),
-    "a bad version": ({"model": "ledger@x", "rows": [GOOD]}, 400, "model", "name@version"),
+    "a bad version": ({"model": "ledger@x/y", "rows": [GOOD]}, 400, "model", "name@version"),
     "unknown field": ({"model": "ledger", "rows": [GOOD], "n": 1}, 400, "n", "not a field"),
     "rows an object": ({"model": "ledger", "rows": GOOD}, 400, "rows", "array"),
     "a row without names": (

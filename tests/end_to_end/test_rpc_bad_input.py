@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -12,6 +13,7 @@ from grpc import StatusCode
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.artifacts import edit
 from tests.conftest import ARTIFACTS
 from tests.end_to_end.rpc_client import (
     SERVICE,
@@ -221,16 +223,26 @@ def test_a_stream_tells_of_bytes_that_are_no_message_and_goes_on(opened: Any) ->
     assert not second.error_message
 
 
-@pytest.mark.parametrize("change", ["load", "unload"])
-def test_models_cannot_be_changed_and_the_remedy_is_named(rpc: ServerProcess, change: str) -> None:
+@pytest.mark.parametrize("change", ["load_model", "unload_model"])
+@pytest.mark.parametrize(
+    ("name", "status"), [("nope", "NOT_FOUND"), ("../tiny", "INVALID_ARGUMENT")]
+)
+def test_a_model_that_is_not_there_can_be_neither_loaded_nor_unloaded(
+    rpc: ServerProcess, change: str, name: str, status: str
+) -> None:
     with triton_client(rpc) as asked:
-        calls = {"load": asked.load_model, "unload": asked.unload_model}
-        with pytest.raises(triton.InferenceServerException, match="restart the service") as caught:
-            calls[change]("tiny")
-        assert caught.value.status() == "StatusCode.INVALID_ARGUMENT"
         with pytest.raises(triton.InferenceServerException) as caught:
-            calls[change]("nope")
-        assert caught.value.status() == "StatusCode.NOT_FOUND"
+            getattr(asked, change)(name)
+        assert caught.value.status() == f"StatusCode.{status}"
+
+
+def test_a_model_is_unloaded_and_loaded_again(tmp_path: Path) -> None:
+    edit.copy(tmp_path)
+    with serving(tmp_path, grpc_port=0) as running, triton_client(running) as asked:
+        asked.unload_model("tiny")
+        assert not asked.is_model_ready("tiny")
+        asked.load_model("tiny")
+        assert asked.is_model_ready("tiny")
 
 
 def test_a_method_that_is_not_served_is_unimplemented(rpc: ServerProcess) -> None:

@@ -8,7 +8,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from service import metrics
-from service.engine.batcher import BatchReport
+from service.engine.batch import BatchReport
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 

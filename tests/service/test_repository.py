@@ -90,7 +90,7 @@ def test_another_version_is_not_found_even_where_it_lies_on_disk(
     for existing in (1, 2):
         edit.copy(tmp_path, version=existing)
     found = Intake(tmp_path, "cpu").load()
-    with pytest.raises(NotFound, match=f"no version {version} ready; it is served in version 2"):
+    with pytest.raises(NotFound, match=f"is served in version 2, not {version}; ready: live 2"):
         found.get("tiny", version)
 
 

@@ -21,13 +21,14 @@ from service.errors import Malformed, TooLarge
 
 SLICE = 1 << 15  # bytes; about a quarter of a millisecond
 
+# Groups are not repeated possessively: Python before 3.11.4 leaves such a group half way through.
 _SPACE = re.compile(rb"[ \t\r\n]*+")
-_TEXT = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"')
+_TEXT = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*"')
 # Elements that are not lists: what has no quotes, or a text.
-_ELEMENT = rb'[^",\[\]{}]*+(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"[ \t\r\n]*+)?+'
-_ELEMENTS = re.compile(rb"(?:%b,)*+" % _ELEMENT)
+_ELEMENT = rb'[^",\[\]{}]*+(?:"[^"\\]*+(?:\\.[^"\\]*+)*"[ \t\r\n]*+)?'
+_ELEMENTS = re.compile(rb"(?:%b,)*" % _ELEMENT)
 _LAST = re.compile(rb"%b(?=\])" % _ELEMENT)
-_SCALAR = re.compile(rb'[^",:\[\]{} \t\r\n]++|"[^"\\]*+(?:\\.[^"\\]*+)*+"|\[[^"\[\]{}]*+\]')
+_SCALAR = re.compile(rb'[^",:\[\]{} \t\r\n]++|"[^"\\]*+(?:\\.[^"\\]*+)*"|\[[^"\[\]{}]*+\]')
 _PLACE = re.compile(r"(.*) - at `\$\[(\d+)\]`")
 
 _NUMBERS = msgspec.json.Decoder(list[float | None])

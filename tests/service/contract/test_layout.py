@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from service.contract import layout
+from service.contract import aliases, layout
 
 
 def make(models: Path, *folders: str) -> None:
@@ -77,3 +77,21 @@ def test_each_version_found_is_a_folder_where_it_is_said_to_live(tmp_path: Path)
         for version in layout.versions(tmp_path, name):
             assert layout.folder(tmp_path, name, version).is_dir()
     assert layout.folder(tmp_path, "pond", 12) == tmp_path / "pond" / "12"
+
+
+def test_a_name_means_what_answers_and_an_alias_its_version(tmp_path: Path) -> None:
+    make(tmp_path, "airline/1", "airline/2", "airline/3")
+    assert layout.find(tmp_path, "airline") == ("airline", 3)
+    assert layout.find(tmp_path, "airline@live") == ("airline", 3)
+    file = tmp_path / "airline" / aliases.FILE
+    file.write_text('{"aliases": {"live": 2, "canary": 1, "gone": 9}}')
+    assert layout.find(tmp_path, "airline") == ("airline", 2)
+    assert layout.find(tmp_path, "airline@canary") == ("airline", 1)
+    assert layout.find(tmp_path, "airline@3") == ("airline", 3)
+    for asked in ("airline@gone", "airline@nobody", "airline@", "airline@9", "pond"):
+        with pytest.raises(layout.NoVersion):
+            layout.find(tmp_path, asked)
+    file.write_text("{")
+    assert layout.find(tmp_path, "airline@3") == ("airline", 3)
+    with pytest.raises(layout.NoVersion, match="repair or delete the file"):
+        layout.find(tmp_path, "airline")

@@ -8,7 +8,6 @@ import pytest
 
 from service.engine.admission import CAUTION, MOST_CAUTION, SOON_S, Admission
 from service.engine.batch import Batch
-from service.engine.batcher import _learn
 from service.engine.job import Job, Piece
 from service.engine.line import Line
 from service.engine.pool import Pool
@@ -120,10 +119,10 @@ def test_a_batch_of_a_busy_service_costs_the_time_to_the_next(door: Door) -> Non
     batch = Batch(door.pool, [Piece(door.job().entries[0], 0, 1, 0.0)], started=7.0)
     batch.ended = 7.0 + ROW_S
     before = door.pool.cost.seconds(1)
-    _learn(batch, batch.ended)
+    batch.teach(batch.ended)
     assert door.pool.cost.seconds(1) == pytest.approx(before, rel=0.1)
     for _ in range(50):
-        _learn(batch, 7.0 + 3 * ROW_S)
+        batch.teach(7.0 + 3 * ROW_S)
     assert door.pool.cost.seconds(1) == pytest.approx(3 * ROW_S, rel=0.2)
 
 
@@ -131,5 +130,5 @@ def test_a_batch_that_failed_teaches_nothing(door: Door) -> None:
     batch = Batch(door.pool, [Piece(door.job().entries[0], 0, 1, 0.0)], started=7.0)
     batch.failed = True
     before = door.pool.cost.seconds(1)
-    _learn(batch, 1e6)
+    batch.teach(1e6)
     assert door.pool.cost.seconds(1) == before

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.engine.batcher import Batcher, BatchReport
+from service.engine.batch import BatchReport
+from service.engine.batcher import Batcher
 from service.engine.runner import Rows, Runner
 from service.errors import DeadlineExceeded, Overloaded, Unavailable
 from tests.service.engine.runners import Array, Column, Cursed, Doubler, Gate
