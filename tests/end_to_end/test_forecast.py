@@ -113,6 +113,8 @@ def test_models_are_listed_with_what_a_client_must_know(http: httpx.Client) -> N
                 "context_length": 24,
                 "quantile_levels": LEVELS,
                 "provider": "cpu",
+                "aliases": {"live": 1},
+                "shares": {},
             }
         ],
         "refused": [],
