@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 
 from benchmarks import load
 from benchmarks.load import LoadFailed, Question
-from benchmarks.serving import arrivals, figures, questions
-from benchmarks.serving.arrivals import Journal
+from benchmarks.serving import figures, questions
 from benchmarks.serving.figures import Figure
 
 RATES = st.floats(1, 1e6)
@@ -129,29 +128,6 @@ def test_a_question_on_the_wire_says_how_long_it_is() -> None:
         b"gatecast-timeout-ms: 200",
         b"content-length: 2",
     ]
-
-
-def test_arrivals_are_a_poisson_process() -> None:
-    times = arrivals.poisson(rate=1000, seconds=20, seed=1)
-    gaps = np.diff(times)
-    assert times[0] > 0
-    assert times[-1] < 20
-    assert (gaps > 0).all()
-    assert len(times) == pytest.approx(20_000, rel=0.05)
-    assert gaps.std() == pytest.approx(gaps.mean(), rel=0.05)  # as of exponential ones
-
-
-def test_a_latency_counts_from_when_a_request_was_meant_to_be_sent() -> None:
-    journal = Journal(
-        intended=np.array([1.0, 2.0, 3.0]),
-        sent=np.array([1.5, 2.0, np.nan]),
-        answered=np.array([1.75, np.nan, np.nan]),
-        status=np.array([200, 0, 0]),
-        begun=0.0,
-    )
-    assert journal.latency_ms[0] == 750
-    assert journal.lateness_ms[0] == 500
-    assert journal.hung == 1
 
 
 def test_a_message_of_grpc_is_what_protobuf_reads() -> None:
