@@ -47,8 +47,8 @@ WRONG: dict[str, tuple[object, int, str | None, str]] = {
     "no model": ({"series": [GOOD]}, 400, "model", "missing"),
     "no series": ({"model": "tiny"}, 400, "series", "missing"),
     "model a number": (request(model=5), 400, "model", "string"),
-    "model empty": (request(model=""), 400, "model", "name or name@version"),
-    "model with a bad version": (request(model="tiny@x"), 400, "model", "name@version"),
+    "model empty": (request(model=""), 400, "model", "name, name@version or name@alias"),
+    "model with a bad version": (request(model="tiny@0.5"), 400, "model", "name@version"),
     "series an object": (request(series=GOOD), 400, "series", "array"),
     "target missing": (without("target"), 400, "series[0].target", "missing"),
     "item_id missing": (without("item_id"), 400, "series[0].item_id", "missing"),
@@ -68,7 +68,8 @@ WRONG: dict[str, tuple[object, int, str | None, str]] = {
     "level a text": (request(quantile_levels=["0.1"]), 400, "quantile_levels[0]", "number"),
     # understood, but not to be had: 404
     "unknown model": (request(model="nope"), 404, "model", "not served.*tiny"),
-    "a path as model": (request(model="../tiny"), 404, "model", "not served"),
+    "a path as model": (request(model="../tiny"), 400, "model", "name@version"),
+    "unknown alias": (request(model="tiny@x"), 404, "model", "no alias 'x'"),
     "unknown version": (request(model="tiny@7"), 404, "model", "version 1, not 7"),
     # well-formed, but not servable: 422
     "empty series": (request(series=[]), 422, "series", "empty"),

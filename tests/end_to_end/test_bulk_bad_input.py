@@ -74,7 +74,7 @@ JSON: dict[str, tuple[object, int, str | None, str]] = {
         "static_features.a[1]",
         "1 among texts",
     ),
-    "a model of another form": (GOOD | {"model": "tiny@x"}, 400, "model", "name@version"),
+    "a model of another form": (GOOD | {"model": "tiny@0.5"}, 400, "model", "name@version"),
     "unknown model": (GOOD | {"model": "nope"}, 404, "model", "not served.*tiny"),
     "no series": (GOOD | {"y": [], "sizes": [], "item_ids": []}, 422, "series", "no series"),
     "a name twice": (GOOD | {"item_ids": ["a", "a"]}, 422, "series[1].item_id", "0 and 1"),

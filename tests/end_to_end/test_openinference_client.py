@@ -130,8 +130,8 @@ def test_an_error_reaches_the_caller_in_words(client: triton.InferenceServerClie
         (lambda: client.infer("tiny", inputs(rows(5)), priority=1), "'priority'"),
         (lambda: client.get_model_metadata("unknown"), "'unknown' is not served"),
         (lambda: client.get_inference_statistics("unknown"), "'unknown' is not served"),
-        (lambda: client.load_model("tiny"), "restart"),
-        (lambda: client.unload_model("tiny"), "restart"),
+        (lambda: client.load_model("unknown"), "'unknown'"),
+        (lambda: client.unload_model("unknown"), "'unknown'"),
         (client.get_trace_settings, "no route /v2/trace/setting"),
         (client.get_system_shared_memory_status, "no route"),
     ):
