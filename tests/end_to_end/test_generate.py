@@ -2,7 +2,9 @@
 
 import json
 import re
+import signal
 import socket
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -27,6 +29,7 @@ BABBLE = {"model": "babble", "version": "1"}
 LETTERS = opened()
 MOST = 400_000  # tokens, so that a text can outlive whatever happens to it
 LONG = {"length": MOST - 100}
+LASTING = 30_000  # tokens: seconds, and compared with the whole text in one
 A_DAY = {"gatecast-timeout-ms": "86400000"}
 
 Event = tuple[str, Any]
@@ -260,22 +263,42 @@ def least_ms(http: httpx.Client, length: int) -> float:
     return float(found[1])
 
 
-@pytest.mark.parametrize("stream", [False, True])
-def test_a_deadline_ends_a_text_on_its_way(http: httpx.Client, stream: bool) -> None:
-    length = 10_000
-    headers = {"gatecast-timeout-ms": str(round(2 * least_ms(http, length)))}
-    if stream:
-        *pieces, (kind, data) = streamed(http, body(length=length), headers)
-        assert kind == "error"
-        written = len(text_of(pieces))
-        assert text_of(pieces) == expected(length=length)[:written]
-        assert f"{written} of {length} tokens were written" in data["error"]["message"]
-    else:
-        answer = http.post(ROUTE, json=body(length=length), headers=headers)
+def test_a_deadline_ends_a_text_on_its_way(running: ServerProcess, http: httpx.Client) -> None:
+    headers = {"gatecast-timeout-ms": str(round(2 * least_ms(http, LASTING)))}
+    asked = body(length=LASTING)
+    with ThreadPoolExecutor(1) as pool, client(running) as other:
+        waiting = pool.submit(http.post, ROUTE, json=asked, headers=headers)
+        assert eventually(lambda: value(other, "gatecast_texts", **BABBLE) == 1)
+        let_pass(running, headers)
+        answer = waiting.result()
         assert answer.status_code == 504
-        data = answer.json()
+        assert answer.json()["error"]["type"] == "deadline"
+        assert eventually(lambda: value(other, "gatecast_texts", **BABBLE) == 0)
+
+
+def test_a_deadline_ends_the_events_of_a_text(running: ServerProcess, http: httpx.Client) -> None:
+    headers = {"gatecast-timeout-ms": str(round(2 * least_ms(http, LASTING)))}
+    asked = body(length=LASTING, stream=True)
+    with http.stream("POST", ROUTE, json=asked, headers=headers) as answer:
+        found = events(answer.iter_lines())
+        first = next(found)
+        let_pass(running, headers)
+        *pieces, (kind, data) = [first, *found]
+    assert kind == "error"
+    written = len(text_of(pieces))
+    assert text_of(pieces) == expected(length=LASTING)[:written]
+    assert f"{written} of {LASTING} tokens were written" in data["error"]["message"]
     assert data["error"]["type"] == "deadline"
     assert eventually(lambda: value(http, "gatecast_texts", **BABBLE) == 0)
+
+
+def let_pass(running: ServerProcess, headers: dict[str, str]) -> None:
+    """The time that a request was given, while the service stands still: it cannot be in time."""
+    running.process.send_signal(signal.SIGSTOP)
+    try:
+        time.sleep(float(headers["gatecast-timeout-ms"]) / 1e3)
+    finally:
+        running.process.send_signal(signal.SIGCONT)
 
 
 @pytest.mark.parametrize("stream", [False, True])
