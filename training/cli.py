@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from service.contract.layout import is_name
 from training.extras import needs
 from training.options import (
     Duration,
@@ -19,6 +18,7 @@ from training.options import (
     Source,
     Table,
     models_option,
+    name_of,
     source_options,
 )
 
@@ -65,7 +65,7 @@ def train(
 
     protocol = PROTOCOLS.get(source.name)
     try:
-        name = name or _name_of(source.name)
+        name = name or name_of(source.name)
         if protocol:
             _check_nothing_chosen(source, effort, horizon, resume)
             story = partial(protocol, effort.seed, name, models)
@@ -244,13 +244,6 @@ def _configure(
     network = NetworkConfig.for_panel(panel, origins).with_levels(effort.levels)
     fit = FitConfig(effort.seed, effort.device, effort.devices).with_budget(effort.budget)
     return network, fit
-
-
-def _name_of(source: str) -> str:
-    name = Path(source).stem
-    if not is_name(name):
-        raise click.UsageError(f"{name!r} is not a model name; give one with --name")
-    return name
 
 
 def _summary(panel: "Panel", config: "NetworkConfig") -> str:

@@ -30,6 +30,10 @@ class Scores:
     wql: float
     coverage: float  # 0..1
 
+    def defined(self) -> dict[str, float | None]:
+        """By name; None for an undefined one, because JSON has no NaN."""
+        return {name: v if math.isfinite(v) else None for name, v in vars(self).items()}
+
 
 @dataclass(frozen=True, eq=False)
 class Backtest:

@@ -24,6 +24,18 @@ class ModelName(click.ParamType):  # type: ignore[type-arg]  # generic in the ne
         return value
 
 
+def name_of(source: str) -> str:
+    """The name of a model that is given none: that of its file, or of its worked example.
+
+    Raises:
+        click.UsageError: it may not be one.
+    """
+    name = Path(source).stem
+    if not is_name(name):
+        raise click.UsageError(f"{name!r} is not a model name; give one with --name")
+    return name
+
+
 class Duration(click.ParamType):  # type: ignore[type-arg]  # generic in the newest click only
     """A time such as 90s, 10m or 1h, in seconds."""
 

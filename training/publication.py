@@ -1,5 +1,6 @@
 """A trained network of any task -> a published version: export, golden answers, proof, report."""
 
+import importlib.metadata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,11 +9,13 @@ from torch import nn
 
 from service.contract import artifact
 from service.contract.artifact import Artifact
-from service.contract.metadata import Metadata, ModelFile, Signature
+from service.contract.metadata import Judgement, Metadata, ModelFile, Signature, Training
 from service.runtime import Runtime
 from training import export, parity
 from training.gru import Convention
 from training.parity import Answer, Families
+
+LIBRARIES = ("torch", "onnx", "onnxscript", "onnxruntime", "numpy")
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,9 @@ class Candidate:
     signature: Signature
     families: Families  # the rows that parity is proven on
     answer: Answer  # torch's, to such rows
-    metadata: Callable[[int, ModelFile], Metadata]  # of a version, while its parity is unknown
+    kind: Callable[..., Metadata]  # the class of the task
+    training: Training
+    evaluation: Judgement
     draw: Callable[[Path], None]  # the pictures, into a folder
 
 
@@ -46,7 +51,7 @@ def publish(
         model_file = export.write_model(candidate.network, signature, candidate.layers, path)
         golden = parity.golden(answer, signature, candidate.families)
         artifact.write_golden(folder, golden)
-        metadata = candidate.metadata(version, model_file)
+        metadata = _metadata(candidate, name, version, model_file)
         runtime = Runtime(Artifact(folder, metadata, path.read_bytes(), golden))
         proven = parity.check(answer, runtime, candidate.families)
         say(parity.table(proven))
@@ -55,3 +60,25 @@ def publish(
         candidate.draw(folder / artifact.REPORT)
 
     return export.publish(models, name, write)
+
+
+def libraries(*also: str) -> dict[str, str]:
+    """The versions of what every model is made with, and of what else this one was."""
+    return {name: importlib.metadata.version(name) for name in (*LIBRARIES, *also)}
+
+
+def _metadata(candidate: Candidate, name: str, version: int, model_file: ModelFile) -> Metadata:
+    """What is known of a version before its parity is."""
+    signature = candidate.signature
+    return candidate.kind(
+        schema_version=1,
+        name=name,
+        version=version,
+        inputs=signature.inputs,
+        outputs=signature.outputs,
+        signature=signature,
+        model_file=model_file,
+        training=candidate.training,
+        evaluation=candidate.evaluation,
+        parity={},
+    )

@@ -4,10 +4,7 @@ Read top to bottom; each step is one file of this package.
 """
 
 import hashlib
-import importlib.metadata
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -16,21 +13,19 @@ import torch
 from numpy.typing import NDArray
 
 from service.contract.forecast import Evaluation, ForecastMetadata, ForecastTraining, Scores
-from service.contract.metadata import ModelFile
 from service.contract.placement import place
 from training import cases, report, windows
 from training.config import FitConfig, NetworkConfig
 from training.data import Panel
-from training.evaluate import Backtest, backtest
+from training.evaluate import backtest
 from training.fit import Diverged, LossCurve, fit
 from training.histories import Cutoff, at_cutoffs
 from training.network import GRUForecaster
 from training.origins import Origins
-from training.publication import Candidate, publish
+from training.publication import Candidate, libraries, publish
 
 ROWS = 1024  # forecast at once; bounds the memory that a wide panel takes
 BASELINE_LIMIT_S = 120.0  # for each baseline; on a large panel they take longer than the fit
-LIBRARIES = ("torch", "onnx", "onnxscript", "onnxruntime", "numpy", "statsforecast")
 
 
 def train(
@@ -85,7 +80,14 @@ def train(
         signature=signature,
         families=cases.families(signature, at_cutoffs(panel, newest, signature)),
         answer=partial(cases.torch_answer, network),
-        metadata=partial(_metadata, name, network, panel, fit_config, curve, table),
+        kind=ForecastMetadata,
+        training=_training(network, panel, fit_config, curve),
+        evaluation=Evaluation(
+            horizon=config.horizon,
+            scores={model: Scores(**found.defined()) for model, found in table.scores.items()},
+            best_baseline=table.best_baseline,
+            beats_baselines=table.beats_baselines,
+        ),
         draw=partial(report.write, curve=curve, backtest=table),
     )
     published = publish(candidate, name, models, say)
@@ -145,49 +147,15 @@ def _identity(panel: Panel, origins: Origins, network: NetworkConfig, fit_config
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _metadata(
-    name: str,
-    network: GRUForecaster,
-    panel: Panel,
-    fit_config: FitConfig,
-    curve: LossCurve,
-    table: Backtest,
-    version: int,
-    model_file: ModelFile,
-) -> ForecastMetadata:
-    """What is known of a version before its parity is."""
-    config = network.config
-    signature = config.signature
-    return ForecastMetadata(
-        schema_version=1,
-        name=name,
-        version=version,
-        inputs=signature.inputs,
-        outputs=signature.outputs,
-        signature=signature,
-        model_file=model_file,
-        training=ForecastTraining(
-            data_fingerprint=panel.fingerprint,
-            series=len(panel.series),
-            observations=sum(int(np.isfinite(s.target).sum()) for s in panel.series),
-            seed=fit_config.seed,
-            steps=curve.best_step,
-            network=config.shape(),
-            libraries={lib: importlib.metadata.version(lib) for lib in LIBRARIES},
-        ),
-        evaluation=Evaluation(
-            horizon=config.horizon,
-            scores={
-                model: Scores(**{k: _number(v) for k, v in asdict(scores).items()})
-                for model, scores in table.scores.items()
-            },
-            best_baseline=table.best_baseline,
-            beats_baselines=table.beats_baselines,
-        ),
-        parity={},
+def _training(
+    network: GRUForecaster, panel: Panel, fit_config: FitConfig, curve: LossCurve
+) -> ForecastTraining:
+    return ForecastTraining(
+        data_fingerprint=panel.fingerprint,
+        series=len(panel.series),
+        observations=sum(int(np.isfinite(s.target).sum()) for s in panel.series),
+        seed=fit_config.seed,
+        steps=curve.best_step,
+        network=network.config.shape(),
+        libraries=libraries("statsforecast"),
     )
-
-
-def _number(value: float) -> float | None:
-    """JSON has no NaN: an undefined measure is None."""
-    return value if math.isfinite(value) else None

@@ -5,7 +5,6 @@ project's own: export, golden answers, proof of parity.
 """
 
 import hashlib
-import importlib.metadata
 from functools import partial
 from pathlib import Path
 
@@ -14,12 +13,11 @@ import torch
 
 from service.contract import layout
 from service.contract.forecast import Evaluation, ForecastMetadata, ForecastTraining
-from service.contract.metadata import ModelFile
 from service.contract.placement import History
 from training import cases
 from training.config import NetworkConfig
 from training.network import GRUForecaster
-from training.publication import Candidate, publish
+from training.publication import Candidate, libraries, publish
 
 SIZES = {  # the levels are the nine deciles
     "S": NetworkConfig("h", 24, 24, context_length=48, hidden=64, layers=1, base_seasons=2),
@@ -46,7 +44,19 @@ def _written(models: Path, name: str, config: NetworkConfig) -> Path:
         signature=config.signature,
         families=cases.families(config.signature, histories),
         answer=partial(cases.torch_answer, network),
-        metadata=partial(_metadata, name, config),
+        kind=ForecastMetadata,
+        training=ForecastTraining(
+            data_fingerprint=hashlib.sha256(b"random weights").hexdigest(),
+            series=0,
+            observations=0,
+            seed=0,
+            steps=0,
+            network=config.shape(),
+            libraries=libraries(),
+        ),
+        evaluation=Evaluation(
+            horizon=config.horizon, scores={}, best_baseline="none", beats_baselines=False
+        ),
         draw=lambda _: None,
     )
     return publish(candidate, name, models, say=lambda _: None)
@@ -59,31 +69,3 @@ def _walks(config: NetworkConfig, rows: int) -> np.ndarray[tuple[int, int], np.d
     walks: np.ndarray[tuple[int, int], np.dtype[np.float64]]
     walks = 100 + season + random.normal(size=(rows, config.context_length)).cumsum(1)
     return walks
-
-
-def _metadata(
-    name: str, config: NetworkConfig, version: int, model_file: ModelFile
-) -> ForecastMetadata:
-    signature = config.signature
-    return ForecastMetadata(
-        schema_version=1,
-        name=name,
-        version=version,
-        inputs=signature.inputs,
-        outputs=signature.outputs,
-        signature=signature,
-        model_file=model_file,
-        training=ForecastTraining(
-            data_fingerprint=hashlib.sha256(b"random weights").hexdigest(),
-            series=0,
-            observations=0,
-            seed=0,
-            steps=0,
-            network=config.shape(),
-            libraries={lib: importlib.metadata.version(lib) for lib in ("torch", "onnx")},
-        ),
-        evaluation=Evaluation(
-            horizon=config.horizon, scores={}, best_baseline="none", beats_baselines=False
-        ),
-        parity={},
-    )

@@ -1,7 +1,5 @@
 """The story of the protocol: data -> fit -> our recipe beside it -> export -> parity -> report."""
 
-import importlib.metadata
-import math
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
@@ -12,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 
 from service.contract.forecast import Evaluation, ForecastMetadata, ForecastTraining, Scores
-from service.contract.metadata import Inputs, ModelFile
+from service.contract.metadata import Inputs
 from service.contract.placement import place
-from training import cases, evaluate
+from training import cases
 from training.classic import report
 from training.classic.comparison import Comparison
 from training.classic.fit import fit
@@ -24,9 +22,8 @@ from training.config import FitConfig, NetworkConfig
 from training.data import Panel
 from training.histories import at_cutoffs
 from training.origins import Origins
-from training.publication import Candidate, publish
+from training.publication import Candidate, libraries, publish
 from training.rolling import rolling
-from training.train import LIBRARIES
 
 Floats = NDArray[np.float32]
 
@@ -83,7 +80,14 @@ def train(
         signature=signature,
         families=cases.families(signature, newest),
         answer=partial(answer, network),
-        metadata=partial(_metadata, name, network, panel, protocol, fit_config.seed, comparison),
+        kind=ForecastMetadata,
+        training=_training(network, panel, protocol, fit_config.seed),
+        evaluation=Evaluation(
+            horizon=protocol.horizon,
+            scores={m: Scores(**found.defined()) for m, found in comparison.scores.items()},
+            best_baseline=comparison.judged.best_baseline,
+            beats_baselines=comparison.judged.beats_baselines,
+        ),
         draw=partial(report.write, panel=panel, comparison=comparison, losses=losses),
     )
     return publish(candidate, name, models, say)
@@ -101,47 +105,17 @@ def answer(network: RolledForecaster, inputs: Inputs) -> tuple[Floats, Floats]:
     return forecasts.numpy(), np.full(len(forecasts), network.unit.item(), np.float32)
 
 
-def _metadata(
-    name: str,
-    network: RolledForecaster,
-    panel: Panel,
-    protocol: Protocol,
-    seed: int,
-    comparison: Comparison,
-    version: int,
-    model_file: ModelFile,
-) -> ForecastMetadata:
-    """What is known of a version before its parity is."""
-    signature = protocol.signature(panel.frequency.alias, panel.frequency.seasonality)
+def _training(
+    network: RolledForecaster, panel: Panel, protocol: Protocol, seed: int
+) -> ForecastTraining:
     values = len(panel.series[0].target)
     scale = {"low": network.low.item(), "high": network.high.item()}
-    return ForecastMetadata(
-        schema_version=1,
-        name=name,
-        version=version,
-        inputs=signature.inputs,
-        outputs=signature.outputs,
-        signature=signature,
-        model_file=model_file,
-        training=ForecastTraining(
-            data_fingerprint=panel.fingerprint,
-            series=1,
-            observations=values,
-            seed=seed,
-            steps=protocol.epochs * (values - protocol.horizon - protocol.window),
-            network={**asdict(protocol), **scale, "convention": network.recurrent.convention},
-            libraries={lib: importlib.metadata.version(lib) for lib in LIBRARIES},
-        ),
-        evaluation=Evaluation(
-            horizon=protocol.horizon,
-            scores={model: _told(found) for model, found in comparison.scores.items()},
-            best_baseline=comparison.judged.best_baseline,
-            beats_baselines=comparison.judged.beats_baselines,
-        ),
-        parity={},
+    return ForecastTraining(
+        data_fingerprint=panel.fingerprint,
+        series=1,
+        observations=values,
+        seed=seed,
+        steps=protocol.epochs * (values - protocol.horizon - protocol.window),
+        network={**asdict(protocol), **scale, "convention": network.recurrent.convention},
+        libraries=libraries("statsforecast"),
     )
-
-
-def _told(scores: evaluate.Scores) -> Scores:
-    """JSON has no NaN: an undefined measure is None."""
-    return Scores(**{k: v if math.isfinite(v) else None for k, v in vars(scores).items()})

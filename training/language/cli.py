@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from service.contract.layout import is_name
 from training.extras import needs
-from training.options import ModelName, models_option
+from training.options import ModelName, models_option, name_of
 
 if TYPE_CHECKING:
     from training.language.config import Unit
@@ -110,7 +109,7 @@ def train_language(
     from training.parity import ParityFailed
     from training.progress import Progress
 
-    name = name or _name_of(source)
+    name = name or name_of(source)
     if embedding is None:
         embedding = WORD_EMBEDDING if unit == "word" else 0
     try:
@@ -150,13 +149,6 @@ def _prepare(
     if data is not None:
         raise click.UsageError(f"--data is a copy of the text of {RECIPE}; {source} is a text")
     return prepare(read(Path(source)), unit, held_out, tokens)
-
-
-def _name_of(source: str) -> str:
-    name = Path(source).stem
-    if not is_name(name):
-        raise click.UsageError(f"{name!r} is not a model name; give one with --name")
-    return name
 
 
 def _summary(corpus: "Corpus") -> str:

@@ -3,7 +3,6 @@
 Read top to bottom; each step is one file of this package or of `training`.
 """
 
-import importlib.metadata
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -11,16 +10,14 @@ from pathlib import Path
 import torch
 
 from service.contract.language import LanguageEvaluation, LanguageMetadata
-from service.contract.metadata import ModelFile, Training
+from service.contract.metadata import Training
 from training.language import cases, report
 from training.language.config import FitConfig, NetworkConfig
 from training.language.corpus import Corpus
-from training.language.evaluate import Judged, judge
-from training.language.fit import Curve, Progress, fit
+from training.language.evaluate import judge
+from training.language.fit import Progress, fit
 from training.language.network import LanguageModel
-from training.publication import Candidate, publish
-
-LIBRARIES = ("torch", "onnx", "onnxscript", "onnxruntime", "numpy")
+from training.publication import Candidate, libraries, publish
 
 
 def train(
@@ -56,39 +53,14 @@ def train(
         signature=network_config.signature,
         families=cases.families(network, corpus.training),
         answer=partial(cases.torch_answer, network),
-        metadata=partial(_metadata, name, network_config, corpus, fit_config.seed, curve, judged),
-        draw=partial(report.write, curve=curve, judged=judged),
-    )
-    return publish(candidate, name, models, say)
-
-
-def _metadata(
-    name: str,
-    config: NetworkConfig,
-    corpus: Corpus,
-    seed: int,
-    curve: Curve,
-    judged: Judged,
-    version: int,
-    model_file: ModelFile,
-) -> LanguageMetadata:
-    """What is known of a version before its parity is."""
-    signature = config.signature
-    return LanguageMetadata(
-        schema_version=1,
-        name=name,
-        version=version,
-        inputs=signature.inputs,
-        outputs=signature.outputs,
-        signature=signature,
-        model_file=model_file,
+        kind=LanguageMetadata,
         training=Training(
             data_fingerprint=corpus.fingerprint,
             observations=len(corpus.training),
-            seed=seed,
+            seed=fit_config.seed,
             steps=curve.steps,
-            network=config.shape(),
-            libraries={lib: importlib.metadata.version(lib) for lib in LIBRARIES},
+            network=network_config.shape(),
+            libraries=libraries(),
         ),
         evaluation=LanguageEvaluation(
             held_out_tokens=judged.held_out_tokens,
@@ -96,5 +68,6 @@ def _metadata(
             best_baseline=judged.best_baseline,
             beats_baselines=judged.beats_baselines,
         ),
-        parity={},
+        draw=partial(report.write, curve=curve, judged=judged),
     )
+    return publish(candidate, name, models, say)

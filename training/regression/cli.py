@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from service.contract.layout import is_name
 from training.extras import needs
-from training.options import ModelName, models_option
+from training.options import ModelName, models_option, name_of
 
 if TYPE_CHECKING:
     from training.regression.table import Table
@@ -62,7 +61,7 @@ def train(
 
     try:
         table = _open_source(source, target, drop, data)
-        name = name or _name_of(source)
+        name = name or name_of(source)
         click.echo(f"{table.rows} rows, {len(table.names)} features, target {table.target}")
         started = time.monotonic()
         with Progress(100, "%") as progress:
@@ -102,13 +101,6 @@ def _open_source(
             f"theirs: {', '.join(EXAMPLES)})"
         )
     return load(Path(source), target, drop)
-
-
-def _name_of(source: str) -> str:
-    name = Path(source).stem
-    if not is_name(name):
-        raise click.UsageError(f"{name!r} is not a model name; give one with --name")
-    return name
 
 
 COMMANDS = [train]

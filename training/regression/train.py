@@ -3,7 +3,6 @@
 Read top to bottom; each step is one file of this package or of `training`.
 """
 
-import importlib.metadata
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -12,23 +11,21 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from service.contract.metadata import ModelFile, Training
+from service.contract.metadata import Training
 from service.contract.regression import (
     RegressionEvaluation,
     RegressionMetadata,
     RegressionSignature,
 )
 from training.fit import LossCurve
-from training.publication import Candidate, publish
+from training.publication import Candidate, libraries, publish
 from training.regression import cases, report
 from training.regression.config import FitConfig, NetworkConfig
-from training.regression.evaluate import HeldOut, evaluate
+from training.regression.evaluate import evaluate
 from training.regression.fit import fit
 from training.regression.network import GRURegressor
 from training.regression.table import Table
 from training.tables.source import InvalidTable
-
-LIBRARIES = ("torch", "onnx", "onnxscript", "onnxruntime", "numpy", "scikit-learn")
 
 
 def train(
@@ -64,7 +61,21 @@ def train(
         signature=RegressionSignature(features=table.names, target=table.target),
         families=cases.families(training.features),
         answer=partial(cases.torch_answer, network),
-        metadata=partial(_metadata, name, network, training, config, curve, scores),
+        kind=RegressionMetadata,
+        training=Training(
+            data_fingerprint=training.fingerprint,
+            observations=training.rows,
+            seed=config.seed,
+            steps=curve.best_step,
+            network=vars(network.config),
+            libraries=libraries("scikit-learn"),
+        ),
+        evaluation=RegressionEvaluation(
+            rows=len(scores.actual),
+            scores=scores.scores,
+            best_baseline=scores.best_baseline,
+            beats_baselines=scores.beats_baselines,
+        ),
         draw=partial(report.write, curve=curve, held_out=scores),
     )
     return publish(candidate, name, models, say)
@@ -109,41 +120,3 @@ def predict(network: GRURegressor, features: NDArray[np.float64]) -> NDArray[np.
     """Torch's predictions [N] for the features [N, F]."""
     answers, _ = cases.torch_answer(network, (features.astype(np.float32),))
     return answers.astype(np.float64)
-
-
-def _metadata(
-    name: str,
-    network: GRURegressor,
-    training: Table,
-    config: FitConfig,
-    curve: LossCurve,
-    scores: HeldOut,
-    version: int,
-    model_file: ModelFile,
-) -> RegressionMetadata:
-    """What is known of a version before its parity is."""
-    signature = RegressionSignature(features=training.names, target=training.target)
-    return RegressionMetadata(
-        schema_version=1,
-        name=name,
-        version=version,
-        inputs=signature.inputs,
-        outputs=signature.outputs,
-        signature=signature,
-        model_file=model_file,
-        training=Training(
-            data_fingerprint=training.fingerprint,
-            observations=training.rows,
-            seed=config.seed,
-            steps=curve.best_step,
-            network=vars(network.config),
-            libraries={lib: importlib.metadata.version(lib) for lib in LIBRARIES},
-        ),
-        evaluation=RegressionEvaluation(
-            rows=len(scores.actual),
-            scores=scores.scores,
-            best_baseline=scores.best_baseline,
-            beats_baselines=scores.beats_baselines,
-        ),
-        parity={},
-    )
