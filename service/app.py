@@ -8,7 +8,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
-from service import metrics
 from service.access.keyring import Keyring
 from service.api import operations
 from service.api.bulk import routes
@@ -27,13 +26,15 @@ from service.api.timegpt.routes import timegpt
 from service.api.timeseries.routes import timeseries
 from service.drain import Drain
 from service.engine.batcher import Batcher
-from service.forecaster import Forecaster
+from service.forecasting.forecaster import Forecaster
 from service.generation.generator import Generator
-from service.intake import Intake
-from service.keeper import Keeper
+from service.inference import Inference
 from service.providers import resolve
-from service.repository import AnyModel, Repository
+from service.repository.intake import Intake
+from service.repository.keeper import Keeper
+from service.repository.live import AnyModel, Repository
 from service.settings import Settings, origins
+from service.telemetry import metrics
 
 DIALECTS: list[Dialect] = [
     models,
@@ -67,15 +68,16 @@ def create_app(settings: Settings | None = None) -> Front:
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Drain]]:
         async with AsyncExitStack() as leaving:
             intake = Intake(settings.models, resolve(settings.provider))
-            forecaster = _start(settings, intake.load(), leaving)
+            inference = _start(settings, intake.load(), leaving)
             leaving.push_async_callback(routes.close)
-            app.state.forecaster = forecaster
-            generator = Generator(
-                forecaster.repository, forecaster.batcher, settings.max_text_tokens
+            app.state.inference = inference
+            forecaster = Forecaster(inference)
+            generator = Generator(inference.repository, inference.batcher, settings.max_text_tokens)
+            keeper = _keep(intake, inference, generator)
+            front.house = House(
+                settings, inference, forecaster, generator, keeper, drain, keyring, cors
             )
-            keeper = _keep(intake, forecaster, generator)
-            front.house = House(settings, forecaster, generator, keeper, drain, keyring, cors)
-            await _start_rpc(settings, forecaster, keeper, drain, keyring, leaving)
+            await _start_rpc(settings, inference, keeper, drain, keyring, leaving)
             await leaving.enter_async_context(keeper.watching(settings.watch_s))
             _tune_interpreter()
             yield {"drain": drain}  # uvicorn hands it to every connection
@@ -101,7 +103,7 @@ def create_app(settings: Settings | None = None) -> Front:
     return front
 
 
-def _start(settings: Settings, repository: Repository, leaving: AsyncExitStack) -> Forecaster:
+def _start(settings: Settings, repository: Repository, leaving: AsyncExitStack) -> Inference:
     """Start the lanes."""
     batcher = Batcher(
         settings.lanes_per_worker(),
@@ -112,22 +114,22 @@ def _start(settings: Settings, repository: Repository, leaving: AsyncExitStack) 
     )
     batcher.start()
     leaving.push_async_callback(batcher.close)
-    return Forecaster(repository, batcher, settings.max_context_steps)
+    return Inference(repository, batcher, settings.max_context_steps)
 
 
-def _keep(intake: Intake, forecaster: Forecaster, generator: Generator) -> Keeper:
+def _keep(intake: Intake, inference: Inference, generator: Generator) -> Keeper:
     """What changes the models while they serve, and tells who has something of them."""
 
     def left(model: AnyModel) -> None:
-        forecaster.forget(model)
+        inference.forget(model)
         generator.forget(model)
 
-    return Keeper(intake, forecaster.repository, came=forecaster.adopt, left=left)
+    return Keeper(intake, inference.repository, came=inference.adopt, left=left)
 
 
 async def _start_rpc(
     settings: Settings,
-    forecaster: Forecaster,
+    inference: Inference,
     keeper: Keeper,
     drain: Drain,
     keyring: Keyring | None,
@@ -137,7 +139,7 @@ async def _start_rpc(
         return
     from service.api.rpc.server import start_rpc  # large, so only where it is wanted
 
-    rpc = await start_rpc(settings, forecaster, keeper, drain, keyring)
+    rpc = await start_rpc(settings, inference, keeper, drain, keyring)
     leaving.push_async_callback(rpc.stop, settings.shutdown_timeout_s)
 
 

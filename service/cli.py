@@ -12,7 +12,7 @@ import click
 from pydantic import ValidationError
 
 from service.access.cli import keys
-from service.models_cli import models
+from service.repository.cli import models
 from service.settings import Settings
 
 

@@ -12,10 +12,10 @@ from operator import itemgetter
 import numpy as np
 from numpy.typing import NDArray
 
+from service.contract.aliases import Which
 from service.contract.regression import FEATURES, RegressionMetadata, RegressionSignature
 from service.errors import Unservable
-from service.forecaster import Forecaster, TensorAnswer
-from service.inquiry import TensorInquiry, Which
+from service.inference import Inference, TensorAnswer, TensorInquiry
 
 Row = Mapping[str, float]  # by column
 
@@ -24,7 +24,7 @@ _SHOWN = 2  # columns of one fault in one message
 
 
 async def regress(
-    forecaster: Forecaster,
+    inference: Inference,
     model: str,
     version: Which,
     rows: Sequence[Row],
@@ -41,12 +41,12 @@ async def regress(
     Raises:
         NotFound: no such model or version is served.
         Unservable: the model is no regression, or see `feature_tensor`.
-        TooLarge, Overloaded, DeadlineExceeded, Unavailable, InferenceFailed: see `Forecaster`.
+        TooLarge, Overloaded, DeadlineExceeded, Unavailable, InferenceFailed: see `Inference.run`.
     """
-    found = forecaster.repository.get_for(RegressionMetadata, model, version, key)
-    forecaster.check_rows(len(rows), "rows")
+    found = inference.repository.get_for(RegressionMetadata, model, version, key)
+    inference.check_rows(len(rows), "rows")
     tensors = {FEATURES: feature_tensor(rows, found.metadata.signature)}
-    return await forecaster.infer(TensorInquiry(model, version, tensors, timeout_s), found)
+    return await inference.infer(TensorInquiry(model, version, tensors, timeout_s), found)
 
 
 def feature_tensor(rows: Sequence[Row], signature: RegressionSignature) -> NDArray[np.float32]:

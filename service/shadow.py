@@ -15,11 +15,11 @@ from collections.abc import Awaitable, Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from service import version_metrics
 from service.contract.metadata import Array
 from service.engine.batcher import Batcher
-from service.inquiry import Series
-from service.repository import AnyModel, Repository
+from service.forecasting.inquiry import Series
+from service.repository.live import AnyModel, Repository
+from service.telemetry import version_metrics
 
 PATIENCE_S = 600.0  # of a comparison: far behind the deadline of any caller
 

@@ -73,9 +73,9 @@ def test_training_enters_the_service_only_by_its_doors(path: Path) -> None:
     doors = {
         "training/parity.py": {"service.runtime"},
         "training/publication.py": {"service.runtime"},
-        "training/forecast.py": {"service.cores", "service.repository"},
+        "training/forecast.py": {"service.cores", "service.repository.live"},
         "training/layers/recurrence.py": {"service.cores"},
-        "training/cli.py": {"service.errors", "service.repository"},
+        "training/cli.py": {"service.errors", "service.repository.live"},
         # An edited graph is no artifact, but runs in the session that would serve it.
         "training/explain/trace.py": {"service.providers"},
     }

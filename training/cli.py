@@ -172,7 +172,7 @@ def forecast(model: str, table: Path, output: Path, models: Path) -> None:
     from service.contract.artifact import InvalidArtifact
     from service.contract.forecast import ForecastMetadata
     from service.errors import ServiceError
-    from service.repository import narrow, open_version
+    from service.repository.live import narrow, open_version
     from training import data
     from training.forecast import forecast as run
     from training.output import Output

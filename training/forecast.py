@@ -20,7 +20,7 @@ from service.contract.frequency import OffCalendar
 from service.contract.metadata import Block
 from service.contract.placement import LARGEST_VALUE, place
 from service.cores import available_cores
-from service.repository import LiveModel
+from service.repository.live import LiveModel
 from training.data import InvalidTable, Panel, Series
 from training.histories import at_cutoffs
 from training.output import Output

@@ -18,7 +18,6 @@ import httptools
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
-from service import metrics
 from service.api.dialect import Front
 from service.api.direct import Direct
 from service.api.hangup import HANGUP, Hangup
@@ -28,6 +27,7 @@ from service.api.responses import answer_error, error_response
 from service.drain import DrainingProtocol
 from service.errors import Malformed, ServiceError, TooLarge, TooSlow, Unavailable
 from service.settings import Settings
+from service.telemetry import metrics
 
 _DEFAULTS = Settings.model_construct()  # where uvicorn runs another application
 

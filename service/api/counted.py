@@ -5,10 +5,10 @@ import time
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service import metrics
 from service.api.exchange import CANCELLED
 from service.api.responses import answer_unexpected, error_response
 from service.drain import Drain
+from service.telemetry import metrics
 
 
 class Counted:

@@ -19,7 +19,6 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import compile_path
 from starlette.types import Receive, Scope, Send
 
-from service import metrics
 from service.access.keyring import Scope as Access
 from service.api.cors import Cors
 from service.api.exchange import CANCELLED, Exchange, House
@@ -33,6 +32,7 @@ from service.api.responses import (
     wrong_method,
 )
 from service.errors import ServiceError
+from service.telemetry import metrics
 
 Handler = Callable[[Exchange], Awaitable[Reply]]
 
@@ -172,7 +172,7 @@ def refuse(route: Route, exchange: Exchange) -> Reply | None:
     try:
         exchange.admit(route.scope)
         if route.runs_model:
-            exchange.forecaster.check_room(exchange.timeout_s)
+            exchange.inference.check_room(exchange.timeout_s)
     except ServiceError as error:
         return answer_error(error, route.errors)
     return None

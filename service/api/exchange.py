@@ -16,9 +16,10 @@ from service.api.hangup import Hangup
 from service.api.responses import Headers
 from service.drain import Drain
 from service.errors import Malformed, TooLarge
-from service.forecaster import Forecaster
+from service.forecasting.forecaster import Forecaster
 from service.generation.generator import Generator
-from service.keeper import Keeper
+from service.inference import Inference
+from service.repository.keeper import Keeper
 from service.settings import Settings
 
 CANCELLED = "cancelled"  # in place of a status: the caller hung up
@@ -34,6 +35,7 @@ class House:
     """What every exchange may need of the service."""
 
     settings: Settings
+    inference: Inference
     forecaster: Forecaster
     generator: Generator
     keeper: Keeper
@@ -58,6 +60,7 @@ class Exchange(ABC):
         "forecaster",
         "generator",
         "hangup",
+        "inference",
         "keeper",
         "parameters",
         "settings",
@@ -74,6 +77,7 @@ class Exchange(ABC):
         self.arrived = time.perf_counter()  # seconds, when the head was complete
         self.parameters = parameters  # of the path
         self.settings = house.settings
+        self.inference = house.inference
         self.forecaster = house.forecaster
         self.generator = house.generator
         self.keeper = house.keeper

@@ -17,7 +17,7 @@ from service.api.openinference.lifecycle import checked, read_version
 from service.api.responses import Reply, error_response, json_response
 from service.contract.aliases import LIVE
 from service.contract.metadata import Metadata
-from service.repository import Lineup
+from service.repository.live import Lineup
 
 models = Dialect(error_response, prefix="/v1/models", tag="models")
 
@@ -43,7 +43,7 @@ _VERIFY = msgspec.json.Decoder(VerifyBody)
 @models.get("/v1/models")
 async def every_model(exchange: Exchange) -> Reply:
     """Every model that answers with its versions, and every refused version with the reason."""
-    repository = exchange.forecaster.repository
+    repository = exchange.inference.repository
     live = [_described(lineup) for _, lineup in sorted(repository.lineups.items())]
     refused = [
         {"name": name, "version": version or None, "reason": why}
@@ -56,7 +56,7 @@ async def every_model(exchange: Exchange) -> Reply:
 @models.get("/v1/models/{name}")
 async def model(exchange: Exchange) -> Reply:
     """The whole metadata of one model: signature, training, backtest, parity."""
-    found = exchange.forecaster.repository.get(exchange.parameters["name"])
+    found = exchange.inference.repository.get(exchange.parameters["name"])
     return json_response(found.metadata.model_dump(mode="json"))
 
 

@@ -23,11 +23,11 @@ from service.api.dialect import Dialect
 from service.api.exchange import Exchange
 from service.api.native_answer import write_forecast
 from service.api.responses import Reply, answer_headers, error_response
-from service.contract.aliases import is_alias
+from service.contract.aliases import Which, is_alias
 from service.contract.layout import is_name, is_version
 from service.contract.timestamp import InvalidTimestamp, read_timestamp
 from service.errors import Malformed, Unservable
-from service.inquiry import Inquiry, Series, Which
+from service.forecasting.inquiry import Inquiry, Series
 
 _STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
@@ -120,11 +120,10 @@ _BODY = BodyReader(ForecastBody)
 )
 async def forecast(exchange: Exchange) -> Reply:
     """Forecast every series of the body; missing values are null, the newest steps count."""
-    forecaster = exchange.forecaster
     timeout_s = exchange.timeout_s
     body = _BODY.read(await exchange.content())
-    forecaster.check_rows(len(body.series))
-    answer = await forecaster.forecast(_inquiry(body, timeout_s))
+    exchange.inference.check_rows(len(body.series))
+    answer = await exchange.forecaster.forecast(_inquiry(body, timeout_s))
     headers = answer_headers(answer.model, answer.version, answer.timing, exchange.arrived)
     return Reply(write_forecast(answer), headers=headers)
 

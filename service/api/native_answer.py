@@ -12,7 +12,7 @@ import orjson
 from numpy.typing import NDArray
 
 from service.contract.timestamp import Zone
-from service.forecaster import Forecast
+from service.forecasting.forecaster import Forecast
 
 _NUMPY = orjson.OPT_SERIALIZE_NUMPY
 _ENDS: dict[Zone, int] = {"": _NUMPY, "Z": _NUMPY | orjson.OPT_NAIVE_UTC | orjson.OPT_UTC_Z}

@@ -2,10 +2,10 @@
 
 from fastapi import APIRouter, Request, Response
 
-from service import metrics
 from service.access.keyring import presented
 from service.api.responses import json_response
-from service.forecaster import Forecaster
+from service.inference import Inference
+from service.telemetry import metrics
 
 router = APIRouter(tags=["operations"])
 
@@ -23,7 +23,7 @@ async def ready(request: Request) -> Response:
     The names of models are for those with a key, where there are keys.
     """
     state = request.app.state
-    repository = state.forecaster.repository
+    repository = state.inference.repository
     content = {}
     if state.keyring is None or state.keyring.knows(presented(dict(request.scope["headers"]))):
         content = {"models": sorted(repository.live), "refused": sorted(repository.refused)}
@@ -37,9 +37,9 @@ async def ready(request: Request) -> Response:
 @router.get("/metrics")
 async def prometheus(request: Request) -> Response:
     """Counters and histograms in the Prometheus text format."""
-    forecaster: Forecaster = request.app.state.forecaster
-    waiting = forecaster.batcher.waiting_jobs()
-    runtimes = [model.runtime for model in forecaster.repository.live.values()]
+    inference: Inference = request.app.state.inference
+    waiting = inference.batcher.waiting_jobs()
+    runtimes = [model.runtime for model in inference.repository.live.values()]
     requests = {(one.name, one.version): waiting[one] for one in runtimes}
-    metrics.observe_waiting(forecaster.batcher.waiting_rows, requests)
+    metrics.observe_waiting(inference.batcher.waiting_rows, requests)
     return Response(metrics.exposition(), media_type=metrics.CONTENT_TYPE)

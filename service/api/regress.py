@@ -16,7 +16,7 @@ from service.api.json_body import write_numbers
 from service.api.native import read_model
 from service.api.responses import Reply, answer_headers, error_response, to_json
 from service.contract.regression import PREDICTION
-from service.forecaster import TensorAnswer
+from service.inference import TensorAnswer
 from service.regressor import regress
 
 
@@ -52,11 +52,11 @@ _BODY = BodyReader(RegressBody)
 )
 async def predict(exchange: Exchange) -> Reply:
     """Predict the target of every row of the body."""
-    forecaster, timeout_s = exchange.forecaster, exchange.timeout_s
+    inference, timeout_s = exchange.inference, exchange.timeout_s
     content = await exchange.content()
     body = _BODY.read(content)
     name, version = read_model(body.model)
-    answer = await regress(forecaster, name, version, body.rows, timeout_s, content)
+    answer = await regress(inference, name, version, body.rows, timeout_s, content)
     headers = answer_headers(answer.model, answer.version, answer.timing, exchange.arrived)
     return Reply(await _write(answer), headers=headers)
 

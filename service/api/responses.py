@@ -12,7 +12,6 @@ from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
-from service import metrics
 from service.api.hangup import hangup_of
 from service.engine.job import Timing
 from service.errors import (
@@ -25,6 +24,7 @@ from service.errors import (
     Unavailable,
     WrongMethod,
 )
+from service.telemetry import metrics
 
 log = logging.getLogger("gatecast")
 

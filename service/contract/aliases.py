@@ -34,6 +34,7 @@ _SHARED: tuple[Shared, ...] = (CANARY, SHADOW)
 _MOST_BYTES = 1 << 16  # of the file
 
 Version = Annotated[int, Field(ge=1, le=999_999_999)]
+Which = int | str | None  # a version, an alias, or whatever answers now
 
 
 class InvalidAliases(ValueError):

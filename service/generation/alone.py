@@ -7,7 +7,7 @@ import numpy as np
 from service.contract.language import LOGITS, NEXT_STATE, LanguageMetadata
 from service.generation.agreement import Plan
 from service.generation.sampling import Choice
-from service.repository import LiveModel
+from service.repository.live import LiveModel
 
 
 def write(model: LiveModel[LanguageMetadata], plan: Plan) -> Iterator[int]:

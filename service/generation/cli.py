@@ -8,7 +8,7 @@ import click
 
 if TYPE_CHECKING:
     from service.contract.language import LanguageMetadata
-    from service.repository import LiveModel
+    from service.repository.live import LiveModel
 
 _MOST_TOKENS = 10**6  # of a prompt and its text: an hour
 
@@ -70,7 +70,7 @@ def _open(models: Path, asked: str) -> "LiveModel[LanguageMetadata]":
     from service.contract import layout
     from service.contract.artifact import InvalidArtifact
     from service.contract.language import LanguageMetadata
-    from service.repository import narrow, open_version
+    from service.repository.live import narrow, open_version
 
     try:
         name, version = layout.find(models, asked)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import msgspec
 
-from service import metrics
 from service.contract.language import LanguageMetadata, LanguageSignature
 from service.engine.batcher import Batcher
 from service.engine.job import Timing
@@ -17,8 +16,9 @@ from service.generation.agreement import agree
 from service.generation.inquiry import TextInquiry
 from service.generation.lockstep import Lockstep
 from service.generation.sequence import Sequence
-from service.repository import AnyModel, LiveModel, Repository
+from service.repository.live import AnyModel, LiveModel, Repository
 from service.runtime import Runtime
+from service.telemetry import metrics
 
 
 class Text(msgspec.Struct, frozen=True, gc=False):

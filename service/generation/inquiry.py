@@ -2,7 +2,7 @@
 
 import msgspec
 
-from service.inquiry import Which
+from service.contract.aliases import Which
 
 
 class Manner(msgspec.Struct, frozen=True, gc=False):

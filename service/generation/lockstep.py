@@ -19,7 +19,6 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from service import metrics
 from service.contract.language import LOGITS, NEXT_STATE, LanguageMetadata
 from service.engine.batcher import Batcher
 from service.engine.job import Timing
@@ -27,7 +26,8 @@ from service.engine.runner import Array, Memory
 from service.errors import DeadlineExceeded, Unavailable
 from service.generation.sampling import Choice
 from service.generation.sequence import Sequence
-from service.repository import LiveModel
+from service.repository.live import LiveModel
+from service.telemetry import metrics
 
 PATIENCE_S = 0.1  # of a step, at least; doubled where a step needs more
 

@@ -115,7 +115,7 @@ class Worker(uvicorn.Server):
         """Say so before a byte is read: from now on nobody else can answer it."""
         self._taken += 1
         if connection is not None and self._is_full():
-            from service import metrics  # whose folder is named after this file is read
+            from service.telemetry import metrics  # whose folder is named after this file is read
 
             metrics.refuse(Unavailable.error_type)
             connection.close()

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from service.contract.forecast import ForecastMetadata
 from service.contract.placement import History, place
-from service.repository import LiveModel, narrow, open_version
+from service.repository.live import LiveModel, narrow, open_version
 from tests.artifacts import toy
 from tests.conftest import ARTIFACTS
 from tests.end_to_end.rpc_client import (

@@ -133,8 +133,8 @@ def test_a_worker_that_cannot_be_replaced_does_not_end_the_others(
 ) -> None:
     broken = tmp_path / "broken"
     patched(
-        "import os, service.intake\n"
-        f"if os.path.exists({str(broken)!r}): service.intake.Intake.load = None\n"
+        "import os, service.repository.intake\n"
+        f"if os.path.exists({str(broken)!r}): service.repository.intake.Intake.load = None\n"
     )
     with two_workers() as server:
         stays = max(workers(server))

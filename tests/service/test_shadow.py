@@ -6,13 +6,13 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from service import version_metrics
 from service.contract.timestamp import read_timestamp
 from service.engine.batcher import Batcher
-from service.inquiry import Series
-from service.intake import Intake
-from service.repository import AnyModel, Lineup, Repository
+from service.forecasting.inquiry import Series
+from service.repository.intake import Intake
+from service.repository.live import AnyModel, Lineup, Repository
 from service.shadow import Incomparable, Shadow, forecasts_apart, tensors_apart
+from service.telemetry import version_metrics
 from tests.conftest import ARTIFACTS
 
 LIVE = Intake(ARTIFACTS, "cpu").load().get("tiny")

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from service.agreement import agree, used_twice
 from service.api.bulk.aside import aside
 from service.api.bulk.panel import Floats, Packed
 from service.contract.forecast import ForecastSignature
@@ -19,6 +18,7 @@ from service.contract.frequency import Frequency, OffCalendar, OffGrid
 from service.contract.grid import Moments
 from service.contract.placement import LARGEST_VALUE
 from service.errors import Unservable
+from service.forecasting.agreement import agree, used_twice
 
 _NAMES = 1024  # item_ids compared at once; the event loop runs in between
 

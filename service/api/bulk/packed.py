@@ -25,7 +25,7 @@ from service.contract.grid import Moments
 from service.contract.timestamp import Zone
 from service.engine.job import NOWHERE, Timing
 from service.errors import DeadlineExceeded, Overloaded
-from service.forecaster import Forecast, Forecaster
+from service.forecasting.forecaster import Forecast, Forecaster
 
 __all__ = ["Packed", "PackedForecast", "forecast_packed"]
 
@@ -66,12 +66,13 @@ class _Call:
     """One call on its way: the chunks that remain, and the room for their answers."""
 
     def __init__(self, forecaster: Forecaster, packed: Packed) -> None:
-        forecaster.check_rows(len(packed))
-        forecaster.check_steps(int(packed.sizes.max(initial=0)))
+        inference = forecaster.inference
+        inference.check_rows(len(packed))
+        inference.check_steps(int(packed.sizes.max(initial=0)))
         self.forecaster = forecaster
         self.packed = packed
         key = packed.item_ids[0] if len(packed) else None
-        find = forecaster.repository.get_for
+        find = inference.repository.get_for
         self.found = packed.found or find(ForecastMetadata, packed.model, packed.version, key)
         self.model = self.found.metadata
         self._until = None if packed.timeout_s is None else time.monotonic() + packed.timeout_s
@@ -108,7 +109,7 @@ class _Call:
         if len(self.packed) <= CHUNK:
             await self._work()
             return
-        batcher = self.forecaster.batcher
+        batcher = self.forecaster.inference.batcher
         try:
             async with asyncio.TaskGroup() as group:
                 for _ in range(max(2, 2 * batcher.lanes * batcher.max_batch_rows // CHUNK)):

@@ -10,12 +10,13 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from service.contract.aliases import Which
 from service.contract.forecast import ForecastMetadata
 from service.contract.grid import Moments
 from service.contract.timestamp import Timestamp, Zone
 from service.errors import Malformed
-from service.inquiry import Features, Inquiry, Series, Which
-from service.repository import LiveModel
+from service.forecasting.inquiry import Features, Inquiry, Series
+from service.repository.live import LiveModel
 
 Floats = NDArray[np.float64]
 Texts = Sequence[str | None]

@@ -118,10 +118,10 @@ async def _read(exchange: Exchange, media: str) -> Packed:
         if exchange.query_params:
             message = "the query is for tables; say it in the body of packed JSON"
             raise Malformed(message, next(iter(exchange.query_params)))
-        limit = exchange.forecaster.batcher.max_queue_rows
+        limit = exchange.inference.batcher.max_queue_rows
         return await read_packed(await exchange.content(), limit)
     asked = tables.read_query(exchange.query_params)
-    find = exchange.forecaster.repository.get_for
+    find = exchange.inference.repository.get_for
     find(ForecastMetadata, asked.model, asked.version)
     body = await exchange.content()
     model = find(ForecastMetadata, asked.model, asked.version, body)

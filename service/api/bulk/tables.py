@@ -17,9 +17,9 @@ from service.api.bulk.names import Names
 from service.api.bulk.packed import PackedForecast
 from service.api.bulk.panel import Packed
 from service.api.native import read_model
+from service.contract.aliases import Which
 from service.contract.forecast import ForecastSignature
 from service.errors import Malformed, UnsupportedMedia
-from service.inquiry import Which
 
 UNPACKED = 4  # times a body's limit; a JSON body of "1,1,1" grows as much when it becomes float64
 

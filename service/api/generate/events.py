@@ -7,11 +7,11 @@ error that any other route would have answered. All pieces together are the text
 import asyncio
 from collections.abc import AsyncGenerator
 
-from service import metrics
 from service.api.exchange import CANCELLED
 from service.api.responses import error_content, mistake, observe_error, to_json
 from service.errors import ServiceError, Unavailable
 from service.generation.generator import Writing
+from service.telemetry import metrics
 
 MEDIA = b"text/event-stream; charset=utf-8"
 HEADERS = [

@@ -11,7 +11,7 @@ from functools import lru_cache
 from service.api.exchange import SPLIT
 from service.api.json_body import write_numbers
 from service.api.responses import Reply, to_json
-from service.forecaster import TensorAnswer
+from service.inference import TensorAnswer
 
 SMALLEST_PACKED = 4096  # bytes; a smaller body costs more to pack than to send
 _LARGE = 1 << 16  # bytes that are better packed beside the event loop

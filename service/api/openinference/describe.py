@@ -10,8 +10,8 @@ from typing import Any
 from service.api.openinference.datatypes import DATATYPES
 from service.api.openinference.values import described
 from service.contract.metadata import Metadata, TensorSpec
-from service.repository import AnyModel, Repository
-from service.statistics import ModelStatistics, Spent
+from service.repository.live import AnyModel, Repository
+from service.telemetry.statistics import ModelStatistics, Spent
 
 EXTENSIONS = (
     "binary_tensor_data",

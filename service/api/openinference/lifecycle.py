@@ -4,7 +4,7 @@ import asyncio
 
 from service.contract.layout import is_name, is_version
 from service.errors import Malformed, NotFound
-from service.keeper import Keeper
+from service.repository.keeper import Keeper
 
 _LONGEST = 80  # characters of a name in a message
 

@@ -12,9 +12,9 @@ from service.api.openinference.lifecycle import read_version
 from service.api.openinference.question import read_question
 from service.api.responses import Reply, answer_headers, json_response, short
 from service.errors import Malformed, ServiceError, Unavailable
-from service.inquiry import TensorInquiry
-from service.repository import AnyModel
-from service.statistics import statistics
+from service.inference import TensorInquiry
+from service.repository.live import AnyModel
+from service.telemetry.statistics import statistics
 
 _MODEL = "/v2/models/{name}"
 _MODEL_VERSION = "/v2/models/{name}/versions/{version}"
@@ -45,15 +45,15 @@ openinference = Dialect(write_error, prefix="/v2", tag="Open Inference Protocol"
 @openinference.post(f"{_MODEL_VERSION}/infer", runs_model=True, openapi_extra=_BODY)
 async def infer(exchange: Exchange) -> Reply:
     """Tensors in, tensors out; JSON or binary, as the request says."""
-    forecaster, allowed = exchange.forecaster, exchange.timeout_s
+    inference, allowed = exchange.inference, exchange.timeout_s
     body = await exchange.content()
     name, version = exchange.parameters["name"], _version(exchange)
-    found = forecaster.repository.get(name, version, body)
+    found = inference.repository.get(name, version, body)
     signature = found.metadata.signature
     question = await read_question(body, exchange.header(SPLIT), name, signature)
     timeout_s = _shorter(allowed, question.timeout_s, exchange)
     inquiry = TensorInquiry(name, version, question.tensors, timeout_s)
-    answer = await forecaster.infer(inquiry, found)
+    answer = await inference.infer(inquiry, found)
     return await write_answer(
         answer,
         question.identifier,
@@ -80,7 +80,7 @@ async def live(_: Exchange) -> Reply:
 async def ready(exchange: Exchange) -> Reply:
     """200 while models are served; 503 without one, and from SIGTERM on."""
     _not_draining(exchange)
-    if not exchange.forecaster.repository.live:
+    if not exchange.inference.repository.live:
         raise Unavailable("no model is served; see the log for why, or train one")
     return json_response({"ready": True})
 
@@ -88,7 +88,7 @@ async def ready(exchange: Exchange) -> Reply:
 @openinference.get("/v2/models/stats", scope="metrics")
 async def all_statistics(exchange: Exchange) -> Reply:
     """How many requests all models answered, and where the time went."""
-    live = sorted(exchange.forecaster.repository.live.items())
+    live = sorted(exchange.inference.repository.live.items())
     found = [statistics(name, model.metadata.version) for name, model in live]
     return json_response(describe.statistics(found))
 
@@ -129,7 +129,7 @@ async def model_statistics(exchange: Exchange) -> Reply:
 async def index(exchange: Exchange) -> Reply:
     """Every warm version, and the refused ones; {"ready": true} leaves those out."""
     wanted = _read_index(await exchange.content())
-    return json_response(describe.index(exchange.forecaster.repository, ready=wanted.ready))
+    return json_response(describe.index(exchange.inference.repository, ready=wanted.ready))
 
 
 @openinference.post("/v2/repository/models/{name}/load", scope="admin")
@@ -164,7 +164,7 @@ def _read_index(body: bytes) -> _Index:
 
 
 def _live(exchange: Exchange) -> AnyModel:
-    repository = exchange.forecaster.repository
+    repository = exchange.inference.repository
     return repository.get(exchange.parameters["name"], _version(exchange))
 
 

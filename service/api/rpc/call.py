@@ -12,11 +12,11 @@ from typing import Any, TypeVar
 import grpc
 from google.protobuf.message import DecodeError, Message
 
-from service import metrics
 from service.api.exchange import CANCELLED
 from service.api.responses import mistake, observe_error
 from service.api.rpc.errors import Status, status_of
 from service.errors import Malformed, ServiceError
+from service.telemetry import metrics
 
 Context = grpc.aio.ServicerContext[bytes, bytes]
 Request = TypeVar("Request", bound=Message)

@@ -17,7 +17,7 @@ from service.api.rpc.proto.inference_pb2 import (
     ModelStreamInferResponse,
 )
 from service.errors import Unavailable
-from service.forecaster import TensorAnswer
+from service.inference import TensorAnswer
 
 METHOD = "/inference.GRPCInferenceService/ModelStreamInfer"
 AHEAD = 64  # requests of one stream that are read and not answered; then its client has to wait

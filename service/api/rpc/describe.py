@@ -15,8 +15,8 @@ from service.api.rpc.proto.inference_pb2 import (
     ServerMetadataResponse,
 )
 from service.contract.metadata import Metadata
-from service.repository import AnyModel, Repository
-from service.statistics import statistics as statistics_of
+from service.repository.live import AnyModel, Repository
+from service.telemetry.statistics import statistics as statistics_of
 
 Kind = TypeVar("Kind", bound=Message)
 

@@ -5,7 +5,7 @@ from service.api.rpc.departure import Departure
 from service.api.rpc.gate import Gate
 from service.api.rpc.proto.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from service.errors import NotFound, Unavailable
-from service.repository import Repository
+from service.repository.live import Repository
 
 Response = HealthCheckResponse
 SERVICE = "inference.GRPCInferenceService"

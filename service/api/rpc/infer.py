@@ -23,8 +23,7 @@ from service.api.rpc.proto.inference_pb2 import (
 )
 from service.contract.metadata import Signature
 from service.errors import Malformed
-from service.forecaster import TensorAnswer
-from service.inquiry import TensorInquiry
+from service.inference import TensorAnswer, TensorInquiry
 
 Tensor = ModelInferRequest.InferInputTensor
 

@@ -34,19 +34,19 @@ from service.api.rpc.proto.inference_pb2 import (
     ServerReadyResponse,
 )
 from service.errors import Unavailable
-from service.forecaster import Forecaster, TensorAnswer
-from service.keeper import Keeper
+from service.inference import Inference, TensorAnswer
+from service.repository.keeper import Keeper
 
 
-class Inference:
+class InferenceService:
     """The methods of one message and one answer."""
 
     def __init__(
-        self, forecaster: Forecaster, keeper: Keeper, most_rows: int, departure: Departure
+        self, inference: Inference, keeper: Keeper, most_rows: int, departure: Departure
     ) -> None:
-        self.forecaster = forecaster
+        self.inference = inference
         self.keeper = keeper
-        self.repository = forecaster.repository
+        self.repository = inference.repository
         self.most_rows = most_rows
         self.departure = departure
 
@@ -129,7 +129,7 @@ class Inference:
         found = find(self.repository, request.model_name, request.model_version, _key(request))
         model = found.metadata
         inquiry = read(request, model.version, model.signature, context.time_remaining())
-        return await self.forecaster.infer(inquiry, found)
+        return await self.inference.infer(inquiry, found)
 
     @property
     def _stays(self) -> bool:

@@ -10,11 +10,11 @@ from service.api.rpc.call import Context, stream, unary
 from service.api.rpc.conversation import Conversation
 from service.api.rpc.gate import Gate
 from service.api.rpc.health import Health
-from service.api.rpc.inference import Inference
+from service.api.rpc.inference import InferenceService
 from service.api.rpc.proto import health_pb2, inference_pb2
 
 
-def inference_methods(inference: Inference, gate: Gate) -> grpc.GenericRpcHandler:
+def inference_methods(inference: InferenceService, gate: Gate) -> grpc.GenericRpcHandler:
     """`inference.GRPCInferenceService`."""
 
     async def converse(context: Context) -> None:

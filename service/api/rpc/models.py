@@ -1,7 +1,7 @@
 """Which model a message means."""
 
 from service.api.openinference.lifecycle import read_version
-from service.repository import AnyModel, Repository
+from service.repository.live import AnyModel, Repository
 
 _LONGEST = 40  # characters of a version in a message
 

@@ -13,11 +13,11 @@ from service.access.keyring import Keyring
 from service.api.rpc.departure import Departure
 from service.api.rpc.gate import Gate
 from service.api.rpc.health import Health
-from service.api.rpc.inference import Inference
+from service.api.rpc.inference import InferenceService
 from service.api.rpc.methods import health_methods, inference_methods
 from service.drain import Drain
-from service.forecaster import Forecaster
-from service.keeper import Keeper
+from service.inference import Inference
+from service.repository.keeper import Keeper
 from service.settings import Settings
 
 
@@ -41,7 +41,7 @@ class RpcServer:
 
 async def start_rpc(
     settings: Settings,
-    forecaster: Forecaster,
+    inference: Inference,
     keeper: Keeper,
     drain: Drain,
     keyring: Keyring | None,
@@ -52,11 +52,11 @@ async def start_rpc(
         OSError: the address cannot be listened on.
     """
     departure = Departure(drain)
-    inference = Inference(forecaster, keeper, settings.max_queue_rows, departure)
+    answers = InferenceService(inference, keeper, settings.max_queue_rows, departure)
     gate = Gate(keyring)
-    health = Health(forecaster.repository, departure, gate)
+    health = Health(inference.repository, departure, gate)
     server = grpc.aio.server(interceptors=[gate], options=_options(settings))
-    server.add_generic_rpc_handlers((inference_methods(inference, gate), health_methods(health)))
+    server.add_generic_rpc_handlers((inference_methods(answers, gate), health_methods(health)))
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     try:
         port = _listen(server, f"{host}:{settings.grpc_port}", settings)

@@ -23,7 +23,7 @@ from service.contract.forecast import ForecastMetadata
 from service.contract.grid import Moments
 from service.contract.timestamp import InvalidTimestamp, read_timestamp
 from service.errors import Malformed, Unservable
-from service.repository import Repository
+from service.repository.live import Repository
 
 _STARTS = 128  # timestamps that are read at once; the event loop runs in between
 

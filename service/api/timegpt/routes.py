@@ -39,10 +39,9 @@ timegpt = Dialect(write_error, prefix="/v2/forecast", tag="TimeGPT")
 @timegpt.post("/v2/forecast", runs_model=True, openapi_extra=json_body(ForecastBody))
 async def forecast(exchange: Exchange) -> Reply:
     """Forecast packed series: `y` end to end and the `sizes` of the series in it."""
-    forecaster = exchange.forecaster
     content = await exchange.content()
-    question = await read_question(content, forecaster.repository, exchange.timeout_s)
-    answer = await forecast_packed(forecaster, question.packed)
+    question = await read_question(content, exchange.inference.repository, exchange.timeout_s)
+    answer = await forecast_packed(exchange.forecaster, question.packed)
     headers = answer_headers(answer.model, answer.version, answer.timing, exchange.arrived)
     return Reply(await write_answer(question, answer), headers=headers)
 
@@ -54,7 +53,7 @@ async def model_params(exchange: Exchange) -> Reply:
     for name in ("model", "freq"):
         if name not in query:
             raise Malformed(f"{name} is missing; send ?model=...&freq=...", name)
-    repository = exchange.forecaster.repository
+    repository = exchange.inference.repository
     signature = find_model(repository, query["model"], query["freq"]).metadata.signature
     limits = {"input_size": signature.context_length, "horizon": signature.horizon}
     return json_response({"detail": limits})
@@ -63,7 +62,7 @@ async def model_params(exchange: Exchange) -> Reply:
 @timegpt.get("/v2/models")
 async def models(exchange: Exchange) -> Reply:
     """The names that `model` may be, beside TimeGPT's own."""
-    names = list(exchange.forecaster.repository.all_for(ForecastMetadata))
+    names = list(exchange.inference.repository.all_for(ForecastMetadata))
     return json_response({"models": [{"name": name} for name in names]})
 
 

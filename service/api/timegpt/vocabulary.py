@@ -7,7 +7,7 @@ from service.api.native import read_model
 from service.contract.forecast import ForecastMetadata, ForecastSignature
 from service.contract.frequency import Frequency, InvalidFrequency
 from service.errors import NotFound, Unservable
-from service.repository import LiveModel, Repository
+from service.repository.live import LiveModel, Repository
 
 Forecasting = LiveModel[ForecastMetadata]
 

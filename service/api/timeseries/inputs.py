@@ -21,7 +21,7 @@ from service.contract.forecast import ForecastSignature
 from service.contract.frequency import Frequency, InvalidFrequency
 from service.contract.timestamp import InvalidTimestamp, Timestamp, read_timestamp
 from service.errors import Unservable
-from service.inquiry import Series
+from service.forecasting.inquiry import Series
 
 _AT_ONCE = 32  # inputs that are read without a pause for others
 

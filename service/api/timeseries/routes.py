@@ -21,9 +21,9 @@ from service.contract.forecast import ForecastMetadata
 from service.contract.timestamp import format_timestamps
 from service.engine.job import NOWHERE
 from service.errors import ServiceError
-from service.forecaster import Forecast, Forecaster
-from service.inquiry import Inquiry
-from service.repository import LiveModel
+from service.forecasting.forecaster import Forecast, Forecaster
+from service.forecasting.inquiry import Inquiry
+from service.repository.live import LiveModel
 
 CHUNK = 128  # series that are asked at once
 
@@ -82,7 +82,7 @@ _DECODER = msgspec.json.Decoder(ForecastBody[msgspec.Raw])
 @timeseries.get("/v1/timeseries/models")
 async def models(exchange: Exchange) -> Reply:
     """The names of the models that answer."""
-    return json_response(list(exchange.forecaster.repository.all_for(ForecastMetadata)))
+    return json_response(list(exchange.inference.repository.all_for(ForecastMetadata)))
 
 
 @timeseries.post(
@@ -92,13 +92,13 @@ async def models(exchange: Exchange) -> Reply:
 )
 async def forecast(exchange: Exchange) -> Reply:
     """Forecast every input."""
-    forecaster = exchange.forecaster
+    inference = exchange.inference
     body = JsonBody(await exchange.content())
     asked = body.struct(_DECODER)
-    forecaster.check_rows(len(asked.inputs))
+    inference.check_rows(len(asked.inputs))
     name, version = read_model(asked.model)
     key = read_struct(_NAMED, asked.inputs[0], "inputs[0]").name
-    found = forecaster.repository.get_for(ForecastMetadata, name, version, key)
+    found = inference.repository.get_for(ForecastMetadata, name, version, key)
     model = found.metadata
     inputs, series = await read_inputs(body, asked.inputs, model.signature)
     levels = tuple(asked.options.quantiles or ())
@@ -107,7 +107,7 @@ async def forecast(exchange: Exchange) -> Reply:
     )
     outputs: list[bytes] = []
     timing = NOWHERE
-    async for first, answer in _ask(forecaster, inquiry, found):
+    async for first, answer in _ask(exchange.forecaster, inquiry, found):
         some = inputs[first : first + CHUNK]
         outputs += [_output(one, answer, at, levels) for at, one in enumerate(some)]
         timing = timing.longest(answer.timing)

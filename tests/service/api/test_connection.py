@@ -9,7 +9,7 @@ import weakref
 import pytest
 
 from service.errors import NotFound
-from service.tally import tally
+from service.telemetry.tally import tally
 from tests.service.api.ways import (
     CLOSE,
     LIMIT,

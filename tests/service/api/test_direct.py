@@ -12,7 +12,7 @@ from service.api.connection import Connection
 from service.api.dialect import Front
 from service.processes.worker import configuration
 from service.settings import Settings
-from service.tally import tally
+from service.telemetry.tally import tally
 from tests.service.api.ways import (
     ASGI,
     BODY,

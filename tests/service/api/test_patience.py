@@ -11,7 +11,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.api.connection import Connection
 from service.api.patience import Patience
-from service.tally import tally
+from service.telemetry.tally import tally
 from tests.service.api.ways import CLOSE, PLAIN, Service, ask, get, listening, request
 
 SHORT = 0.05  # seconds

@@ -71,9 +71,9 @@ class Service:
             raise Overloaded("no room; try again in 7 s", 7)
 
     def _house(self) -> House:
-        forecaster: Any = SimpleNamespace(check_room=self.check_room)
+        inference: Any = SimpleNamespace(check_room=self.check_room)
         none = cast(Any, None)
-        return House(self._settings, forecaster, none, none, self.drain, None, self._cors)
+        return House(self._settings, inference, none, none, none, self.drain, None, self._cors)
 
 
 @asynccontextmanager

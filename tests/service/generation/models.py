@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.contract.language import LanguageMetadata, LanguageSignature
-from service.repository import LiveModel, Repository, narrow, open_version
+from service.repository.live import LiveModel, Repository, narrow, open_version
 from service.runtime import Runtime
 from tests.artifacts import babble
 

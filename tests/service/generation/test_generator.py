@@ -22,14 +22,15 @@ from service.errors import (
     Unavailable,
     Unservable,
 )
-from service.forecaster import Forecaster
+from service.forecasting.forecaster import Forecaster
+from service.forecasting.inquiry import Inquiry, Series
 from service.generation.agreement import agree
 from service.generation.alone import write
 from service.generation.generator import Generator, Text
 from service.generation.inquiry import Manner, TextInquiry
-from service.inquiry import Inquiry, Series
-from service.intake import Intake
-from service.repository import Repository
+from service.inference import Inference
+from service.repository.intake import Intake
+from service.repository.live import Repository
 from tests.artifacts import babble
 from tests.conftest import ARTIFACTS
 from tests.service.generation.models import NAME, Gate, Model, opened, repository, watched
@@ -83,7 +84,7 @@ def scenario(
         try:
             found = repository(model)
             if measured:
-                Forecaster(found, batcher)
+                Inference(found, batcher)
             await asyncio.wait_for(story(Generator(found, batcher, 1000), batcher), 60)
         finally:
             await batcher.close()
@@ -219,14 +220,14 @@ def test_a_forecast_waits_for_no_more_than_a_step_of_the_texts() -> None:
     waited: list[int] = []
 
     async def story(generator: Generator, batcher: Batcher) -> None:
-        forecaster = Forecaster(found, batcher)
+        inference = Inference(found, batcher)
         long = [asked(length=900, seed=at) for at in range(8)]  # two batches for each step
         writing = [asyncio.ensure_future(generator.generate(inquiry)) for inquiry in long]
         for _ in range(5):
             await asyncio.sleep(0)
         while not writing[0].done():
             before = len(runtime.runs)
-            await forecaster.forecast(Inquiry("tiny", None, [series], None, None))
+            await Forecaster(inference).forecast(Inquiry("tiny", None, [series], None, None))
             waited.append(len(runtime.runs) - before)
         await asyncio.gather(*writing)
 

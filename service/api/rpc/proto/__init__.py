@@ -1,4 +1,4 @@
-"""The messages on the wire: `.proto` files, and what `tests/service/rpc_messages.py` makes of them.
+"""The messages on the wire: `.proto` files, and what `messages.py` of the tests makes of them.
 
 A field that the files do not name is skipped when it is read.
 """

@@ -1,0 +1,1 @@
+"""From an inquiry to a forecast: agreed with the model, placed, run, selected."""

@@ -1,0 +1,200 @@
+"""Rows of a model of any task through the engine: limits, counting, and the shadow's turn.
+
+What every task shares once its question is agreed; and the whole way of a request in tensors, which
+is the same for all of them.
+
+Shape letters: B rows.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from service.contract.aliases import Which
+from service.contract.forecast import CONTEXT
+from service.engine.batcher import Batcher
+from service.engine.job import NOWHERE, Timing
+from service.engine.runner import Rows
+from service.errors import ServiceError, TooLarge
+from service.repository.live import AnyModel, Repository
+from service.shadow import PATIENCE_S, Again, Shadow, tensors_apart
+from service.telemetry import metrics
+from service.tensors.rows import tensor_rows
+
+Answer = NDArray[np.float32]
+MOST_STEPS = 1_048_576  # of one series, unless the settings say otherwise
+
+
+class PlacedRows(Rows, Protocol):
+    """Rows of one bucket of a request, for the engine."""
+
+    @property
+    def places(self) -> Sequence[int] | NDArray[np.int64]:
+        """Which rows of the request they are."""
+        ...
+
+
+Run = Callable[[AnyModel, Sequence[PlacedRows], float | None], Awaitable[tuple[Answer, Timing]]]
+
+
+class TensorInquiry(msgspec.Struct, frozen=True, gc=False):
+    """What a caller asks who has the tensors of the graph at hand."""
+
+    model: str
+    version: Which  # None: the one that is live
+    tensors: Mapping[str, NDArray[Any]]  # by name, each [B, ...]; NaN = missing
+    timeout_s: float | None = None  # from now; None: the service's default
+
+
+class TensorAnswer(msgspec.Struct, frozen=True, gc=False):
+    """The answer to an inquiry in tensors."""
+
+    model: str
+    version: int
+    outputs: dict[str, Answer]  # by name, as the graph gives them
+    timing: Timing
+
+
+class Inference:
+    """Runs rows of the models of a repository through one batcher."""
+
+    def __init__(
+        self, repository: Repository, batcher: Batcher, max_context_steps: int = MOST_STEPS
+    ) -> None:
+        self.repository = repository
+        self.batcher = batcher
+        self.max_context_steps = max_context_steps  # of one series
+        self._shadow = Shadow(repository, batcher)
+        for lineup in repository.lineups.values():
+            for model in lineup.warm().values():
+                self.adopt(model)
+
+    def adopt(self, model: AnyModel) -> None:
+        """Let the engine know what batches of a model cost, before anybody asks."""
+        for padded, rows, seconds in model.runtime.measured:
+            self.batcher.measure(model.runtime, padded, rows, seconds)
+
+    def forget(self, model: AnyModel) -> None:
+        """Let go of a model that no request will find any more."""
+        self.batcher.forget(model.runtime)
+
+    async def infer(self, inquiry: TensorInquiry, found: AnyModel | None = None) -> TensorAnswer:
+        """Answer an inquiry in tensors.
+
+        Args:
+            found: the model, where the caller has looked it up already.
+
+        Raises:
+            Malformed: not the tensors of the model; the field is the tensor.
+            NotFound, TooLarge, Unservable, Overloaded, DeadlineExceeded, Unavailable,
+                InferenceFailed: see `errors`.
+        """
+        model = found or self.repository.get(inquiry.model, inquiry.version)
+        metadata, signature = model.metadata, model.metadata.signature
+        context = inquiry.tensors.get(CONTEXT)
+        if context is not None and context.ndim == 2:
+            self.check_steps(context.shape[1])
+        parts = tensor_rows(inquiry.tensors, signature, lambda rows: self.check_rows(rows, "rows"))
+        answer, timing = await self.run(model, parts, inquiry.timeout_s)
+        self.offer(model, lambda shadow: self._infer_again(inquiry, answer, shadow))
+        if len(metadata.outputs) == 1:  # nearly every model
+            outputs = {metadata.outputs[0].name: answer}
+        else:
+            outputs = signature.split(answer)
+        return TensorAnswer(metadata.name, metadata.version, outputs, timing)
+
+    async def run(
+        self, model: AnyModel, parts: Sequence[PlacedRows], timeout_s: float | None
+    ) -> tuple[Answer, Timing]:
+        """The answer [B, ...] in the order of the rows of a request, which is counted.
+
+        Raises:
+            Overloaded, DeadlineExceeded, Unavailable, InferenceFailed: see `errors`.
+        """
+        began = time.perf_counter()
+        runtime = model.runtime
+        reason = "internal"
+        timing = NOWHERE
+        try:
+            answer, timing = await self.submit(model, parts, timeout_s)
+            reason = ""
+            return answer, timing
+        except ServiceError as error:
+            reason = error.error_type
+            raise
+        except asyncio.CancelledError:
+            reason = "cancelled"
+            raise
+        finally:
+            total = time.perf_counter() - began
+            metrics.observe_inference(
+                runtime.name,
+                runtime.version,
+                sum([len(part) for part in parts]),
+                not reason,
+                total,
+                timing.queue_s,
+                timing.compute_s,
+                reason,
+            )
+
+    async def submit(
+        self, model: AnyModel, parts: Sequence[PlacedRows], timeout_s: float | None
+    ) -> tuple[Answer, Timing]:
+        """As `run`, and counted nowhere."""
+        outputs, timing = await self.batcher.submit(model.runtime, parts, timeout_s)
+        if len(parts) == 1:
+            return outputs[0], timing
+        stacked = np.concatenate(outputs)
+        ordered = np.empty_like(stacked)
+        ordered[np.concatenate([part.places for part in parts])] = stacked
+        return ordered, timing
+
+    def offer(self, model: AnyModel, again: Again) -> None:
+        """A question has been answered by this model; perhaps its shadow is asked the same."""
+        self._shadow.offer(model, again)
+
+    def check_room(self, timeout_s: float | None) -> None:
+        """Refuse before a body is parsed what would wait too long.
+
+        Raises:
+            Overloaded: others wait already for longer than the timeout.
+        """
+        self.batcher.check_room(timeout_s)
+
+    def check_rows(self, rows: int, field: str = "series") -> None:
+        """Refuse what could never wait in the queue.
+
+        Args:
+            field: where the request has them.
+
+        Raises:
+            TooLarge: more than `max_queue_rows`.
+        """
+        limit = self.batcher.max_queue_rows
+        if rows > limit:
+            raise TooLarge(f"{rows} {field} in one request, the limit is {limit}; split it", field)
+
+    def check_steps(self, longest: int) -> None:
+        """Refuse a history that no request needs: a model sees its newest part only.
+
+        Raises:
+            TooLarge: more than `max_context_steps`.
+        """
+        limit = self.max_context_steps
+        if longest > limit:
+            message = f"a series has {longest} steps, the limit is {limit}; send its newest part"
+            raise TooLarge(message, "series")
+
+    async def _infer_again(self, inquiry: TensorInquiry, ours: Answer, shadow: AnyModel) -> float:
+        """How far another version's answer is from ours; of as many rows as fit a batch."""
+        most = self.batcher.max_batch_rows
+        tensors = {name: array[:most] for name, array in inquiry.tensors.items()}
+        parts = tensor_rows(tensors, shadow.metadata.signature)
+        theirs, _ = await self.submit(shadow, parts, PATIENCE_S)
+        return tensors_apart(ours[:most], theirs)

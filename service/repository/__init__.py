@@ -1,0 +1,1 @@
+"""Which versions answer: the folder of models, looked at, proved and swapped while requests run."""

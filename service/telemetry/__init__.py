@@ -1,0 +1,1 @@
+"""What the service tells of itself: numbers of all workers, for Prometheus and for Triton's."""
