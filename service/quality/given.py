@@ -64,13 +64,25 @@ class Row:
 def given(metadata: ForecastMetadata, many: Sequence[Series], answer: NDArray[np.float32]) -> Given:
     """Keep an answer [B, H, Q] of a model to these series. On the event loop: microseconds."""
     keep = metadata.signature.context_length
+    if len(many) == 1:  # nearly every request: half of the time
+        (one,) = many
+        target = one.target[-keep:].copy()
+        return Given(
+            metadata,
+            [one.item_id],
+            [one.start.value],
+            [len(one.target)],
+            target,
+            [len(target)],
+            answer.copy(),
+        )
     newest = [one.target[-keep:] for one in many]
     return Given(
         metadata,
         [one.item_id for one in many],
         [one.start.value for one in many],
         [len(one.target) for one in many],
-        newest[0].copy() if len(newest) == 1 else np.concatenate(newest),
+        np.concatenate(newest),
         [len(one) for one in newest],
         answer.copy(),
     )

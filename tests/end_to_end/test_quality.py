@@ -242,7 +242,9 @@ def _met(http: httpx.Client, actual: dict[str, Any]) -> int | None:
     return met
 
 
-def test_a_version_that_got_bad_is_rolled_back_once(tmp_path: Path) -> None:
+def test_a_version_that_got_bad_is_rolled_back_once_and_its_shadow_was_judged_too(
+    tmp_path: Path,
+) -> None:
     models = tmp_path / "models"
     edit.times(models, 1.0, version=1)
     edit.times(models, 100.0, version=2)
@@ -258,15 +260,20 @@ def test_a_version_that_got_bad_is_rolled_back_once(tmp_path: Path) -> None:
     ):
         for version in (1, 2):  # so that there is one before
             assert http.post("/v1/models/tiny/promote", json={"version": version}).is_success
-        answer = forecast(http, "a")
-        moments = answer["timestamps"]
+        shadow = {"version": 1, "alias": "shadow", "share": 100}
+        assert http.post("/v1/models/tiny/promote", json=shadow).is_success
+        assert eventually(lambda: has_shadow(server))
+        moments = forecast(http, "a")["timestamps"]
         said = [{"item_id": "a", "timestamp": moment, "value": 5.0} for moment in moments]
-        assert eventually(lambda: post(http, *said[:5]).json()["met"] == 5)
+        assert eventually(lambda: post(http, *said[:5]).json()["met"] == 10)
         assert live(http) == 2  # too few points so far
         post(http, *said)
         assert eventually(lambda: live(http) == 1), server.log
         assert eventually(lambda: counted(http, DONE) == 1)
         assert "rolling back to 1" in server.log
+        scores = {found["version"]: found["all"] for found in quality(http)}
+        assert scores[1]["points"] == scores[2]["points"] == 6
+        assert scores[2]["mase"] > 5 > scores[1]["mase"]
         assert http.post("/v1/models/tiny/promote", json={"version": 2}).is_success
         points = 'gatecast_quality_forecasts{model="tiny",version="2"}'
         assert counted(http, points) >= 1
@@ -274,6 +281,15 @@ def test_a_version_that_got_bad_is_rolled_back_once(tmp_path: Path) -> None:
         assert eventually(lambda: counted(http, points) >= 2)  # it has looked again
         assert live(http) == 2  # who promotes it again has decided otherwise
         assert counted(http, DONE) == 1
+
+
+def has_shadow(server: ServerProcess) -> bool:
+    """In every worker: a connection each, in turn."""
+    found = []
+    for _ in range(4):
+        with client(server) as http:
+            found.append("shadow" in http.get("/v1/models").json()["models"][0]["aliases"])
+    return all(found)
 
 
 def live(http: httpx.Client) -> int:
