@@ -75,8 +75,11 @@ def _run(asked: Settings) -> None:
     from service.api.rpc.port import reserved
     from service.processes.serve import serve as run
     from service.providers import ProviderUnavailable, choose
+    from service.quality.address import check_quality, hidden
 
     check_exposure(asked)
+    if asked.quality is not None:
+        check_quality(asked.quality)
     try:
         chosen = choose(asked.provider)
     except ProviderUnavailable as error:
@@ -94,6 +97,8 @@ def _run(asked: Settings) -> None:
     lanes = settings.lanes_per_worker()
     for name in Settings.model_fields:
         value = lanes if name == "lanes" else getattr(settings, name)
+        if name == "quality" and settings.quality is not None:
+            value = hidden(settings.quality)
         click.echo(f"{name:>20} {value}", err=True)
     if asked.provider == "auto":
         click.echo(f"provider auto is {chosen.provider}: {chosen.reason}", err=True)

@@ -5,6 +5,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from starlette.datastructures import QueryParams
 
@@ -21,6 +22,9 @@ from service.generation.generator import Generator
 from service.inference import Inference
 from service.repository.keeper import Keeper
 from service.settings import Settings
+
+if TYPE_CHECKING:
+    from service.quality.desk import Desk  # which needs a library that not everyone has
 
 CANCELLED = "cancelled"  # in place of a status: the caller hung up
 
@@ -42,6 +46,7 @@ class House:
     drain: Drain
     keyring: Keyring | None  # None: everyone may do everything
     cors: Cors | None = None  # None: no page of another origin may read an answer
+    desk: "Desk | None" = None  # None: no forecast is recorded
 
 
 class Exchange(ABC):
@@ -57,6 +62,7 @@ class Exchange(ABC):
         "_keyring",
         "_query",
         "arrived",
+        "desk",
         "forecaster",
         "generator",
         "hangup",
@@ -81,6 +87,7 @@ class Exchange(ABC):
         self.forecaster = house.forecaster
         self.generator = house.generator
         self.keeper = house.keeper
+        self.desk = house.desk
         self.hangup = hangup
         self._drain = house.drain
         self._keyring = house.keyring

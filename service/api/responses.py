@@ -118,7 +118,7 @@ def answer_error(error: ServiceError, errors: Errors) -> Reply:
     """An error in the words of a dialect, counted, with the headers that HTTP gives it."""
     observe_error(error)
     response = errors(error)
-    if isinstance(error, Overloaded | RateLimited):
+    if isinstance(error, Overloaded | RateLimited | Unavailable) and error.retry_after is not None:
         response.raw_headers.append((b"retry-after", b"%d" % error.retry_after))
     if isinstance(error, Unauthenticated):
         response.raw_headers.append((b"www-authenticate", b'Bearer realm="gatecast"'))

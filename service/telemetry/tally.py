@@ -66,7 +66,10 @@ class Tally:
             for key, over, values in _records(data):
                 if Over.LIVING in over and not alive:
                     continue
-                so_far = sums.get(key, [0.0] * len(values))
+                so_far = sums.get(key)
+                if so_far is None:
+                    sums[key] = list(values)  # as it is, also below zero
+                    continue
                 pairs = zip(so_far, values, strict=True)
                 sums[key] = [max(p) if Over.LARGEST in over else sum(p) for p in pairs]
         return sums

@@ -1,5 +1,6 @@
 """Several tallies of one folder are one: their sums, and what stays of one that is dead."""
 
+import math
 import random
 import subprocess
 import sys
@@ -54,6 +55,16 @@ def test_a_present_value_is_summed_and_a_largest_one_is_not(tmp_path: Path) -> N
         tally.cells(("waiting",), over=Over.LIVING)[0] = value
         tally.cells(("last",), over=Over.LARGEST)[0] = value
     assert Tally(tmp_path).totals() == {("waiting",): [16.0], ("last",): [7.0]}
+
+
+def test_the_largest_of_values_below_zero_or_undefined_is_not_zero(tmp_path: Path) -> None:
+    for value in (-3.0, -2.0):
+        tally = Tally(tmp_path)
+        tally.cells(("drift",), over=Over.LARGEST)[0] = value
+        tally.cells(("mase",), over=Over.LARGEST)[0] = math.nan
+    found = tally.totals()
+    assert found["drift",] == [-2.0]
+    assert math.isnan(found["mase",][0])
 
 
 def test_a_killed_worker_leaves_its_counts_and_takes_its_present_with_it(tmp_path: Path) -> None:
