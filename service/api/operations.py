@@ -27,7 +27,7 @@ async def ready(request: Request) -> Response:
     content = {}
     if state.keyring is None or state.keyring.knows(presented(dict(request.scope["headers"]))):
         content = {"models": sorted(repository.live), "refused": sorted(repository.refused)}
-    if state.drain.begun:
+    if not state.drain.ready:
         return json_response({"status": "draining", **content}, 503)
     if not repository.live:
         return json_response({"status": "no model is served", **content}, 503)

@@ -79,7 +79,7 @@ async def live(_: Exchange) -> Reply:
 @openinference.get("/v2/health/ready", scope=None)
 async def ready(exchange: Exchange) -> Reply:
     """200 while models are served; 503 without one, and from SIGTERM on."""
-    _not_draining(exchange)
+    _not_leaving(exchange)
     if not exchange.inference.repository.live:
         raise Unavailable("no model is served; see the log for why, or train one")
     return json_response({"ready": True})
@@ -105,7 +105,7 @@ async def model(exchange: Exchange) -> Reply:
 async def model_ready(exchange: Exchange) -> Reply:
     """200 while the model is served; 404 where it is not, 503 from SIGTERM on."""
     found = _live(exchange)
-    _not_draining(exchange)
+    _not_leaving(exchange)
     return json_response({"name": found.metadata.name, "ready": True})
 
 
@@ -173,8 +173,8 @@ def _version(exchange: Exchange) -> int | None:
     return None if text is None else read_version(text)
 
 
-def _not_draining(exchange: Exchange) -> None:
-    if exchange.draining:
+def _not_leaving(exchange: Exchange) -> None:
+    if exchange.leaving:
         raise Unavailable("the service is shutting down")
 
 
