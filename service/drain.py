@@ -1,9 +1,10 @@
 """Leaving without losing a request: what happens between SIGTERM and the end of the process.
 
 First it is said to whoever asks whether the service is ready, while everything else goes on as long
-as `drain_lead_s` says: a balancer needs that time to send its callers elsewhere. Then uvicorn stops listening, lets requests in progress finish and closes idle connections at once. A
-request that a client has just written to such a connection would be lost, so ours stay open for a
-grace period: what arrives is answered, and told to close.
+as `drain_lead_s` says: a balancer needs that time to send its callers elsewhere. Then uvicorn stops
+listening, lets requests in progress finish and closes idle connections at once. A request that a
+client has just written to such a connection would be lost, so ours stay open for a grace period:
+what arrives is answered, and told to close.
 """
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
