@@ -30,7 +30,16 @@ _EXAMPLE: dict[str, Any] = {
         {"name": "lengths", "datatype": "INT64", "shape": [1], "data": [4]},
     ]
 }
-_BODY = {"requestBody": {"content": {"application/json": {"example": _EXAMPLE}}}}
+_BYTES = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+_BODY: dict[str, Any] = {
+    "openapi_extra": {
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"example": _EXAMPLE}, **_BYTES},
+        }
+    },
+    "responses": {200: {"content": _BYTES}},
+}
 
 
 def write_error(error: ServiceError) -> Reply:
@@ -41,8 +50,8 @@ def write_error(error: ServiceError) -> Reply:
 openinference = Dialect(write_error, prefix="/v2", tag="Open Inference Protocol")
 
 
-@openinference.post(f"{_MODEL}/infer", runs_model=True, openapi_extra=_BODY)
-@openinference.post(f"{_MODEL_VERSION}/infer", runs_model=True, openapi_extra=_BODY)
+@openinference.post(f"{_MODEL}/infer", runs_model=True, **_BODY)
+@openinference.post(f"{_MODEL_VERSION}/infer", runs_model=True, **_BODY)
 async def infer(exchange: Exchange) -> Reply:
     """Tensors in, tensors out; JSON or binary, as the request says."""
     inference, allowed = exchange.inference, exchange.timeout_s
