@@ -159,7 +159,7 @@ async def _start_rpc(
     from service.api.rpc.server import start_rpc  # large, so only where it is wanted
 
     rpc = await start_rpc(settings, inference, keeper, drain, keyring)
-    leaving.push_async_callback(rpc.stop, settings.shutdown_timeout_s)
+    leaving.push_async_callback(rpc.stop)
 
 
 def _tune_interpreter() -> None:

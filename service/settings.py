@@ -158,6 +158,12 @@ class Settings(BaseSettings):
         description="Seconds a connection may ask nothing, or not read its answer, before it is "
         "closed. Shorter than a proxy's own, requests are lost between the two.",
     )
+    drain_lead_s: float = Field(
+        0.0,
+        ge=0,
+        description="Seconds after SIGTERM in which readiness is already 503 and everything else "
+        "goes on, new connections too: the time a balancer takes to send nobody here any more.",
+    )
     drain_grace_s: float = Field(
         1.0,
         ge=0,

@@ -96,8 +96,13 @@ class Exchange(ABC):
         self._by_name: dict[bytes, bytes] = dict(headers)
 
     @property
+    def leaving(self) -> bool:
+        """Whether nobody else should be sent here."""
+        return not self._drain.ready
+
+    @property
     def draining(self) -> bool:
-        """Whether the service is about to leave."""
+        """Whether connections are to close."""
         return self._drain.begun
 
     @property

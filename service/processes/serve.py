@@ -35,7 +35,7 @@ def serve(settings: Settings) -> None:
         return
     configuration(settings)  # the log
     with bind(settings.host, settings.port) as listening:
-        with tempfile.TemporaryDirectory(prefix="gatecast-metrics-") as folder:
+        with _folder_of_metrics() as folder:
             os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
             in_peace = Supervisor(settings, listening).run()
         if not in_peace:
@@ -61,6 +61,21 @@ def bind(host: str, port: int) -> socket.socket:
         raise click.ClickException(f"--host {host} --port {port}: {error.strerror}") from None
     listening.setblocking(False)
     return listening
+
+
+def _folder_of_metrics() -> "tempfile.TemporaryDirectory[str]":
+    """Where workers count, gone at the end.
+
+    Raises:
+        ClickException: it cannot be made.
+    """
+    try:
+        return tempfile.TemporaryDirectory(prefix="gatecast-metrics-")
+    except OSError as error:
+        raise click.ClickException(
+            f"several workers need a folder for their metrics: {error}; make room, or name "
+            "another place by TMPDIR, or --workers 1"
+        ) from None
 
 
 def _raise_open_files(settings: Settings) -> None:
