@@ -54,13 +54,14 @@ class Mirror:
         """How many the folder holds."""
         return sum(map(len, self._cache.versions().values()))
 
-    def look(self, every_s: float = 0.0, *, doubting: bool = False) -> Look:
+    def look(self, every_s: float = 0.0, *, wait_s: float = 0.0, doubting: bool = False) -> Look:
         """Look, unless somebody else does now or has within `every_s` seconds; what came of it.
 
         Args:
+            wait_s: for somebody else.
             doubting: read and verify again what the cache holds, too.
         """
-        with self._cache.turn() as ours:
+        with self._cache.turn(wait_s) as ours:
             last = self._cache.read()
             if not ours or last.is_recent(TURN * every_s):
                 return last
@@ -87,8 +88,7 @@ class Mirror:
         for key, held in self._cache.read().held.items():
             if held.said:
                 name, _, version = key.partition("/")
-                reason = f"{held.reason} ({self.url})"
-                found.setdefault(name, {})[int(version)] = Refusal(reason, held.kind)
+                found.setdefault(name, {})[int(version)] = Refusal(held.reason, held.kind)
         return found
 
     def change(self, name: str, edit: Callable[[Aliases], Aliases]) -> Aliases:

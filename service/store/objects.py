@@ -21,12 +21,13 @@ if TYPE_CHECKING:
 
 MOST_OBJECTS = 100_000  # below the prefix; more is a bucket of something else
 LISTING_S = 60.0  # for all pages of a listing
-_CONNECT_S = 3
-_ANSWER_S = 5  # for a request, but for downloads
-_SILENCE_S = 10  # in a download
-_DOWNLOAD_S = 3600
+_CONNECT_S = 3.0
+ANSWER_S = 5.0  # for a request, but for downloads
+_SILENCE_S = 10.0  # in a download
+_DOWNLOAD_S = 3600.0
 _CHUNK = 1 << 20  # bytes at least, of a download
 _SAID = 300  # characters kept of what a store says
+_ANSWER = re.compile(r"status code: ([^:<]+):.*?<Code>([^<]*)</Code>.*?<Message>([^<]*)</Message>")
 _URL = re.compile(r"^(s3|gs|az)://([A-Za-z0-9][A-Za-z0-9._-]{1,254})(?:/([A-Za-z0-9._/=-]*))?$")
 
 
@@ -86,7 +87,7 @@ class Objects:
         except ImportError:
             raise BadStore("an object store needs obstore: pip install 'gatecast[store]'") from None
         try:
-            self._brief: ObjectStore = from_url(self.url, **_options(_ANSWER_S, _ANSWER_S))
+            self._brief: ObjectStore = from_url(self.url, **_options(ANSWER_S, ANSWER_S))
             self._long: ObjectStore = from_url(self.url, **_options(_DOWNLOAD_S, _SILENCE_S))
         except Exception as error:  # obstore's own classes and ValueError
             raise BadStore(said(error)) from None
@@ -99,7 +100,7 @@ class Objects:
         """
         found: list[Object] = []
         end = time.monotonic() + LISTING_S
-        with self._told("cannot be listed"):
+        with self._told("", "listed"):
             for page in self._brief.list(under, chunk_size=1000):
                 found += [_object(meta) for meta in page]
                 if len(found) > MOST_OBJECTS:
@@ -115,7 +116,7 @@ class Objects:
         Raises:
             StoreFailed: it cannot be read.
         """
-        with self._told(f"{path} cannot be read"):
+        with self._told(path, "read"):
             try:
                 result = self._brief.get(path)
             except FileNotFoundError:
@@ -134,7 +135,7 @@ class Objects:
             StoreFailed: they cannot be read.
             Changed: the object is gone, or another one.
         """
-        with self._told(f"{wanted.path} cannot be read"):
+        with self._told(wanted.path, "read"):
             try:
                 result = self._long.get(wanted.path)
             except FileNotFoundError as error:
@@ -158,8 +159,9 @@ class Objects:
 
         mode: Any = "create"
         if before is not None:
-            mode = {"e_tag": before.tag, "version": before.version}
-        with self._told(f"{path} cannot be written"):
+            known = {"e_tag": before.tag, "version": before.version}
+            mode = {name: value for name, value in known.items() if value is not None}
+        with self._told(path, "written"):
             try:
                 return self._brief.put(path, data, mode=mode, use_multipart=False)["e_tag"] or ""
             except (AlreadyExistsError, PreconditionError, FileNotFoundError) as error:
@@ -171,22 +173,25 @@ class Objects:
         Raises:
             StoreFailed: they cannot be deleted.
         """
-        with self._told(f"{', '.join(paths)} cannot be deleted"):
+        with self._told(paths[0], "deleted"):
             self._brief.delete(paths)
 
     @contextmanager
-    def _told(self, what: str) -> Iterator[None]:
+    def _told(self, path: str, done: str) -> Iterator[None]:
         from obstore.exceptions import BaseError
 
         try:
             yield
-        except BaseError as error:
-            raise StoreFailed(f"{self.url}: {what}: {said(error)}") from error
+        except (BaseError, OSError, ValueError) as error:
+            where = f"{self.url}/{path}".rstrip("/")
+            raise StoreFailed(f"{where} cannot be {done}: {said(error)}") from error
 
 
 def said(error: Exception) -> str:
     """What a store or its client says, in one line."""
     text = " ".join(str(error).partition("\n\nDebug source")[0].split())
+    if found := _ANSWER.search(text):  # what stores say in XML, without who was asked what
+        text = f"{found[1]}: {found[2]}: {found[3]}"
     return text if len(text) <= _SAID else f"{text[:_SAID]} ..."
 
 
@@ -195,7 +200,7 @@ def _object(meta: "ObjectMeta") -> Object:
     return Object(meta["path"], meta["size"], tag, meta["version"])
 
 
-def _options(answer_s: int, silence_s: int) -> dict[str, Any]:
+def _options(answer_s: float, silence_s: float) -> dict[str, Any]:
     """Of a client. Plain HTTP is spoken only to an endpoint of the environment that says so."""
     client: ClientConfig = {
         "allow_http": True,
@@ -203,5 +208,5 @@ def _options(answer_s: int, silence_s: int) -> dict[str, Any]:
         "read_timeout": timedelta(seconds=silence_s),
         "timeout": timedelta(seconds=answer_s),
     }
-    retry: RetryConfig = {"max_retries": 2, "retry_timeout": timedelta(seconds=_ANSWER_S)}
+    retry: RetryConfig = {"max_retries": 2, "retry_timeout": timedelta(seconds=ANSWER_S)}
     return {"client_options": client, "retry_config": retry}

@@ -9,6 +9,8 @@ from service.store.objects import BadStore
 if TYPE_CHECKING:
     from service.store.mirror import Mirror
 
+WAIT_S = 60.0  # that a start waits for another service that loads into the same cache
+
 
 def open_place(models: Path | str, cache: Path | None) -> Place:
     """The place of a folder, or of the URL of a store.
@@ -39,7 +41,7 @@ def first_look(mirror: "Mirror") -> str:
     Raises:
         BadStore: the store cannot be read, and the cache holds nothing of it.
     """
-    look = mirror.look(doubting=True)
+    look = mirror.look(wait_s=WAIT_S, doubting=True)
     held = mirror.versions()
     if look.failure is None:
         return f"{mirror.url}: {mirror.loaded} bytes loaded; {held} versions in {mirror.folder}"
