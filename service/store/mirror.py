@@ -8,6 +8,7 @@ read what came of it. Nothing here runs on an event loop.
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -129,7 +130,11 @@ class Mirror:
             self._follow(look, found, only, doubting)
         except StoreFailed as error:
             look = msgspec.structs.replace(last, at=now, failure=error.message)
-        self._cache.write(look)
+        except OSError as error:
+            failure = f"{self.folder} cannot be written: {error.strerror}"
+            look = msgspec.structs.replace(last, at=now, failure=failure)
+        with suppress(OSError):  # which `failure` says
+            self._cache.write(look)
         return look
 
     def _follow(

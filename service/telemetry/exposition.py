@@ -111,7 +111,7 @@ _FAMILIES = (
         _MODEL,
         DIFFERENCES,
     ),
-    Family("gatecast_store_up", "gauge", "1 while the object store answers", ("store",)),
+    Family("gatecast_store_up", "gauge", "1 if the last look at the store worked", ("store",)),
     Family(
         "gatecast_store_seen_timestamp_seconds",
         "gauge",

@@ -43,9 +43,9 @@ def test_replicas_follow_the_store_and_each_other_and_a_restart_loads_nothing(
     s3: S3, trained: Path, tmp_path: Path
 ) -> None:
     upload(s3, trained, 1)
-    first = {"store_cache": tmp_path / "first", "watch_s": 0.1}
+    first = tmp_path / "first"
     with (
-        serving(s3.url, "--workers", "2", **first) as two,
+        serving(s3.url, "--workers", "2", store_cache=first, watch_s=0.1) as two,
         serving(s3.url, store_cache=tmp_path / "second", watch_s=0.1) as one,
         client(two) as http,
         client(one) as other,
@@ -65,7 +65,7 @@ def test_replicas_follow_the_store_and_each_other_and_a_restart_loads_nothing(
         two.terminate()
         assert two.wait() == 0, two.log
     s3.loads()
-    with serving(s3.url, **first) as again, client(again) as http:
+    with serving(s3.url, store_cache=first) as again, client(again) as http:
         assert (answering(http), s3.loads()) == (1, [])
         assert ": 0 bytes loaded; 2 versions in " in again.log
 
@@ -164,26 +164,6 @@ def test_a_version_deleted_over_http_is_gone_from_the_store_and_the_replicas(
         assert http.post("/v2/repository/models/tiny/unload", json={}).status_code == 200
         assert ask(http).status_code == 404
         assert aliases.parse("tiny", s3.read("tiny/aliases.json")).unloaded
-
-
-def test_the_command_line_works_on_a_store(s3: S3, trained: Path) -> None:
-    def said(*arguments: str) -> str:
-        done = gatecast("models", *arguments, "--models", s3.url)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    upload(s3, trained, 1)
-    upload(s3, trained, 2)
-    assert '"version": 1' in said("show", "tiny@1")
-    assert "tiny@2 is whole" in said("verify", "tiny")
-    assert said("promote", "tiny", "1").startswith("tiny@1  ")
-    assert said("rollback", "tiny").startswith("tiny@2  ")
-    assert said("delete", "tiny@1") == "tiny@1 is deleted\n"
-    assert s3.keys("tiny/1") == []
-    for command in (["train", "airline"], ["forecast", "tiny", "x.csv", "--output", "y.csv"]):
-        refused = gatecast(*command, "--models", s3.url)
-        assert refused.returncode == 2
-        assert "this works on a folder" in refused.stderr
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,11 @@
 """A store that cannot be spoken to says why, in bounded time, and never shows a secret."""
 
 import builtins
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from service.store import objects
-from service.store.cache import Cache
 from service.store.objects import BadStore, Objects, StoreFailed
 from tests.end_to_end.s3 import S3
 
@@ -93,37 +91,3 @@ def test_an_object_replaced_after_the_listing_is_not_read(s3: S3) -> None:
     s3.delete()
     with pytest.raises(objects.Changed):
         list(one.stream(listed))
-
-
-def test_the_default_cache_is_the_users_else_a_temporary_one_and_never_a_strangers(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "user"))
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
-    (tmp_path / "temporary").mkdir()
-    assert Cache("s3://b/m", None).folder.parent == tmp_path / "user/gatecast"
-    (tmp_path / "file").touch()
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    temporary = Cache("s3://b/m", None).folder.parent
-    assert temporary.parent == tmp_path / "temporary"
-    assert temporary.stat().st_mode & 0o777 == 0o700
-    temporary.chmod(0o777)  # a stranger may put a model there
-    with pytest.raises(BadStore, match="--store-cache: neither"):
-        Cache("s3://b/m", None)
-
-
-def test_stores_share_no_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def folder(url: str) -> Path:
-        return Cache(url, tmp_path).folder
-
-    first = folder("s3://bucket/models")
-    assert folder("s3://bucket/models") == first
-    assert len({first, folder("gs://bucket/models"), folder("s3://bucket-models")}) == 3
-    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-    assert folder("s3://bucket/models") != first
-
-
-def test_a_cache_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(BadStore, match="--store-cache: .*cannot be written: Not a directory"):
-        Cache("s3://b/m", tmp_path / "file")
