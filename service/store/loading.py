@@ -68,13 +68,15 @@ class Loading:
             return 0
         if before is not None and 0.0 < before.again - time.monotonic() <= LONGEST_S:
             return 0
-        return self._try(name, version, files, before.tries if before else 0)
+        return self._try(name, version, files, before)
 
-    def _try(self, name: str, version: int, files: Files, tries: int) -> int:
-        key = f"{name}/{version}"
+    def _try(self, name: str, version: int, files: Files, before: Held | None) -> int:
+        key, tries = f"{name}/{version}", before.tries if before else 0
         try:
             loaded = self._load(name, version, files)
-        except Changed:  # or we leave: the next look sees what there is
+        except Changed as error:  # or we leave; the next look sees what there is
+            reason = f"{key}: {error} is not what the listing says"
+            self._held[key] = Held(tags(files), reason, "files", said=before is not None)
             return 0
         except InvalidArtifact as error:
             reason, kind = str(error), error.kind

@@ -7,7 +7,7 @@ request is bounded, and tried again at most twice: to look again later is the be
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -50,7 +50,7 @@ class Object:
     path: str  # below the prefix
     size: int  # bytes
     tag: str  # another one for other bytes
-    version: str | None = None  # what some stores compare instead
+    condition: Mapping[str, str]  # what the store compares before it replaces the object
 
 
 def check_url(url: str) -> str:
@@ -159,11 +159,11 @@ class Objects:
 
         mode: Any = "create"
         if before is not None:
-            known = {"e_tag": before.tag, "version": before.version}
-            mode = {name: value for name, value in known.items() if value is not None}
+            mode = dict(before.condition)
         with self._told(path, "written"):
             try:
-                return self._brief.put(path, data, mode=mode, use_multipart=False)["e_tag"] or ""
+                result = self._brief.put(path, data, mode=mode, use_multipart=False)
+                return _tag(result["e_tag"])
             except (AlreadyExistsError, PreconditionError, FileNotFoundError) as error:
                 raise Changed(path) from error
 
@@ -196,8 +196,15 @@ def said(error: Exception) -> str:
 
 
 def _object(meta: "ObjectMeta") -> Object:
-    tag = meta["e_tag"] or f"{meta['last_modified'].isoformat()} {meta['size']}"
-    return Object(meta["path"], meta["size"], tag, meta["version"])
+    known = {"e_tag": meta["e_tag"], "version": meta["version"]}
+    condition = {name: value for name, value in known.items() if value is not None}
+    tag = _tag(meta["e_tag"]) or f"{meta['last_modified'].isoformat()} {meta['size']}"
+    return Object(meta["path"], meta["size"], tag, condition)
+
+
+def _tag(e_tag: str | None) -> str:
+    """Without its quotes, which Azure's listings leave out."""
+    return (e_tag or "").strip('"')
 
 
 def _options(answer_s: float, silence_s: float) -> dict[str, Any]:

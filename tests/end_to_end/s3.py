@@ -40,6 +40,7 @@ class S3:
         self._port = 0
         self.prefix = "models"
         self.asked: list[str] = []  # "GET path", of each request
+        self.listing: Callable[[bytes], bytes] = bytes  # what becomes of a listing
         self.spoilt = ""  # objects whose path ends so come with other bytes
         self.refusing: tuple[bytes, bytes] | None = None  # code and message of a 403
         self.hanging = threading.Event()  # set: nobody is answered
@@ -99,7 +100,7 @@ class S3:
 
     def mend(self) -> None:
         """No more faults."""
-        self.spoilt, self.refusing = "", None
+        self.spoilt, self.refusing, self.listing = "", None, bytes
         self.hanging.clear()
         self.released.set()
 
@@ -140,7 +141,16 @@ class S3:
         if self.refusing is not None:
             start("403 Forbidden", [("Content-Type", "application/xml")])
             return [_REFUSAL % self.refusing]
+        if "list-type" in environ["QUERY_STRING"]:
+            return self._list(environ, start)
         body = self._app(environ, start)
         if self.spoilt and path.endswith(self.spoilt) and environ["REQUEST_METHOD"] == "GET":
             return [bytes(byte ^ 1 for byte in chunk) for chunk in body]
         return list(body)
+
+    def _list(self, environ: dict[str, Any], start: Start) -> Iterable[bytes]:
+        began: list[Any] = []
+        body = b"".join(self._app(environ, lambda *said: began.extend(said)))
+        found = self.listing(body)
+        start(began[0], [(k, v) for k, v in began[1] if k.lower() != "content-length"])
+        return [found]

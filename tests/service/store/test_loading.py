@@ -1,6 +1,7 @@
 """Versions on their way from a store: what is taken, what is not, and when it is tried again."""
 
 import os
+import re
 import time
 from pathlib import Path
 
@@ -146,5 +147,26 @@ def test_a_model_without_room_is_said_and_tried_again(
         one.look()
     assert refusals(one)[0].reason.startswith("tiny/1: it cannot be kept here: No space left")
     forget_pauses(one)
+    one.look()
+    assert (versions(one), refusals(one)) == ({"tiny": [1]}, [])
+
+
+def test_a_listing_may_leave_out_the_quotes_of_tags(s3: S3, version: Path) -> None:
+    s3.listing = lambda body: body.replace(b"&quot;", b"")
+    s3.upload(version)
+    one = mirror(s3)
+    one.look()
+    assert versions(one) == {"tiny": [1]}
+
+
+def test_a_listing_that_never_agrees_with_the_objects_is_said(s3: S3, version: Path) -> None:
+    s3.listing = lambda body: re.sub(rb"<ETag>[^<]*", rb"<ETag>&quot;another&quot;", body)
+    s3.upload(version)
+    one = mirror(s3)
+    one.look()
+    assert (versions(one), refusals(one)) == ({}, [])
+    one.look()
+    assert "is not what the listing says" in refusals(one)[0].reason
+    s3.listing = bytes
     one.look()
     assert (versions(one), refusals(one)) == ({"tiny": [1]}, [])
