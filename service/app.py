@@ -82,7 +82,7 @@ def create_app(settings: Settings | None = None) -> Front:
             )
             await _start_rpc(settings, inference, keeper, drain, keyring, leaving)
             await leaving.enter_async_context(keeper.watching(settings.watch_s))
-            await _watch_store(place, settings, leaving)
+            await _watch_store(place, settings, keeper, leaving)
             _tune_interpreter()
             yield {"drain": drain}  # uvicorn hands it to every connection
 
@@ -147,14 +147,16 @@ async def _start_rpc(
     leaving.push_async_callback(rpc.stop, settings.shutdown_timeout_s)
 
 
-async def _watch_store(place: Place, settings: Settings, leaving: AsyncExitStack) -> None:
+async def _watch_store(
+    place: Place, settings: Settings, keeper: Keeper, leaving: AsyncExitStack
+) -> None:
     if isinstance(place, Folder):
         return
     from service.store.mirror import Mirror  # needs an extra
     from service.store.watch import watching
 
     assert isinstance(place, Mirror)
-    await leaving.enter_async_context(watching(place, settings.watch_s))
+    await leaving.enter_async_context(watching(place, settings.watch_s, keeper.look))
 
 
 def _tune_interpreter() -> None:

@@ -141,6 +141,8 @@ class Mirror:
         self, look: Look, found: dict[str, Shelf], only: str | None, doubting: bool
     ) -> None:
         loading = Loading(self._objects, self._cache, look.held, self.leaving)
+        for name, shelf in found.items():  # a rollback must not wait for what is being loaded
+            shared_aliases.follow(self._objects, self.folder, name, shelf.aliases, early=True)
         for name, shelf in sorted(found.items()):
             for version, files in sorted(shelf.versions.items(), reverse=True):
                 self.loaded += loading.take(name, version, files, doubting=doubting)

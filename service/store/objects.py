@@ -27,6 +27,7 @@ _SILENCE_S = 10.0  # in a download
 _DOWNLOAD_S = 3600.0
 _CHUNK = 1 << 20  # bytes at least, of a download
 _SAID = 300  # characters kept of what a store says
+_MACHINE = "169.254.169.254"  # where clouds tell their machines who they are
 _ANSWER = re.compile(r"status code: ([^:<]+):.*?<Code>([^<]*)</Code>.*?<Message>([^<]*)</Message>")
 _URL = re.compile(r"^(s3|gs|az)://([A-Za-z0-9][A-Za-z0-9._-]{1,254})(?:/([A-Za-z0-9._/=-]*))?$")
 
@@ -192,6 +193,8 @@ def said(error: Exception) -> str:
     text = " ".join(str(error).partition("\n\nDebug source")[0].split())
     if found := _ANSWER.search(text):  # what stores say in XML, without who was asked what
         text = f"{found[1]}: {found[2]}: {found[3]}"
+    if _MACHINE in text:
+        text = f"no credentials in the environment, and none of the machine's own: {text}"
     return text if len(text) <= _SAID else f"{text[:_SAID]} ..."
 
 

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from service.contract import aliases
-from service.contract.aliases import Aliases
+from service.contract import aliases, layout
+from service.contract.aliases import Aliases, InvalidAliases
 from service.errors import Conflict
 from service.store.objects import Changed, Object, Objects
 
@@ -19,8 +19,13 @@ TRIES = 20  # of a change, while others are faster
 _TAG = ".aliases.tag"
 
 
-def follow(objects: Objects, cache: Path, name: str, listed: Object | None) -> None:
+def follow(
+    objects: Objects, cache: Path, name: str, listed: Object | None, *, early: bool = False
+) -> None:
     """Let the cache hold the store's file, where the listing says that it is another one.
+
+    Args:
+        early: only where the cache has all versions that it names.
 
     Raises:
         StoreFailed: it cannot be read.
@@ -34,7 +39,7 @@ def follow(objects: Objects, cache: Path, name: str, listed: Object | None) -> N
         if found is None:
             (folder / aliases.FILE).unlink(missing_ok=True)
             (folder / _TAG).unlink(missing_ok=True)
-        else:
+        elif not early or _is_ready(cache, name, found[1]):
             _keep(folder, found[1], found[0].tag, home)
 
 
@@ -63,6 +68,13 @@ def change(objects: Objects, cache: Path, name: str, edit: Callable[[Aliases], A
             return after
     message = f"{objects.url}/{_path(name)} was changed by others {TRIES} times meanwhile"
     raise Conflict(f"{message}; try again", "model")
+
+
+def _is_ready(cache: Path, name: str, data: bytes) -> bool:
+    with suppress(InvalidAliases):
+        named = aliases.parse(name, data).aliases.values()
+        return set(named) <= set(layout.versions(cache, name))
+    return True
 
 
 def _path(name: str) -> str:

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 
@@ -15,10 +15,16 @@ log = logging.getLogger("gatecast")
 
 
 @asynccontextmanager
-async def watching(mirror: Mirror, every_s: float) -> AsyncIterator[None]:
-    """Look every so many seconds, by turns with the other workers; 0: never."""
+async def watching(
+    mirror: Mirror, every_s: float, then: Callable[[], Awaitable[None]]
+) -> AsyncIterator[None]:
+    """Look every so many seconds, by turns with the other workers; 0: never.
+
+    Args:
+        then: looks at the folder, which may have changed.
+    """
     thread = ThreadPoolExecutor(1, "store", give_way)
-    task = asyncio.get_running_loop().create_task(_Watch(mirror, thread).run(every_s))
+    task = asyncio.get_running_loop().create_task(_Watch(mirror, thread, then).run(every_s))
     try:
         yield
     finally:
@@ -30,27 +36,31 @@ async def watching(mirror: Mirror, every_s: float) -> AsyncIterator[None]:
 
 
 class _Watch:
-    def __init__(self, mirror: Mirror, thread: ThreadPoolExecutor) -> None:
+    def __init__(
+        self, mirror: Mirror, thread: ThreadPoolExecutor, then: Callable[[], Awaitable[None]]
+    ) -> None:
         self._mirror = mirror
         self._thread = thread
+        self._then = then
         self._failed = self._lost = False
 
     async def run(self, every_s: float) -> None:
-        loop = asyncio.get_running_loop()
-        turn_s = every_s or float("inf")  # then what came of the first look is all there is to say
-        while True:
-            before = self._mirror.loaded
-            try:
-                look = await loop.run_in_executor(self._thread, self._mirror.look, turn_s)
-            except Exception:  # a full disk, say; tomorrow is another look
-                log.exception("%s could not be looked at", self._mirror.url)
-            else:
-                self._tell(look)
-                up = look.failure is None
-                observe_store(self._mirror.url, up, look.seen, self._mirror.loaded - before)
-            if not every_s:
-                return
+        await self._look(float("inf"))  # what came of the start's look
+        while every_s:
             await asyncio.sleep(every_s)
+            try:
+                await self._look(every_s)
+                await self._then()
+            except Exception:  # tomorrow is another look
+                log.exception("%s could not be looked at", self._mirror.url)
+
+    async def _look(self, turn_s: float) -> None:
+        before = self._mirror.loaded
+        loop = asyncio.get_running_loop()
+        look = await loop.run_in_executor(self._thread, self._mirror.look, turn_s)
+        self._tell(look)
+        up, loaded = look.failure is None, self._mirror.loaded - before
+        observe_store(self._mirror.url, up, look.seen, loaded)
 
     def _tell(self, look: Look) -> None:
         failed = look.failure is not None

@@ -63,6 +63,13 @@ def test_a_bucket_that_is_not_there_and_a_refused_key_are_said(s3: S3) -> None:
     assert len(refused.value.message) < 500
 
 
+def test_a_machine_without_credentials_is_told_so() -> None:
+    asked = "Error performing PUT http://169.254.169.254/latest/api/token: error sending request"
+    told = objects.said(OSError(f"{asked}\n\nDebug source:\nGeneric {{}}"))
+    assert told.startswith("no credentials in the environment, ")
+    assert told.endswith("error sending request")
+
+
 def test_a_store_that_hangs_is_given_up(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(objects, "ANSWER_S", 0.2)
     one = Objects(s3.url)

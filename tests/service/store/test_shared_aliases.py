@@ -98,3 +98,24 @@ def test_what_is_no_file_of_aliases_is_said_and_never_replaced(
     with pytest.raises(InvalidAliases, match="tiny/aliases.json"):
         named("live", replicas[0])
     assert s3.read("tiny/aliases.json") == content
+
+
+def test_a_rollback_does_not_wait_for_what_is_being_loaded(
+    s3: S3, replicas: list[Mirror], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = replicas
+    seen = []
+
+    def take(*_: object, **__: object) -> int:
+        seen.append(aliases.read(other.folder, "tiny").aliases)
+        return 0
+
+    s3.upload(edit.copy(tmp_path / "trained", version=2))
+    monkeypatch.setattr("service.store.loading.Loading.take", take)
+    named("live", one)
+    other.look()
+    assert seen == [{"live": 1}] * 2
+    s3.put("tiny/aliases.json", b'{"aliases": {"live": 2}}')  # which is not loaded yet
+    other.look()
+    assert seen == [{"live": 1}] * 4
+    assert aliases.read(other.folder, "tiny").aliases == {"live": 2}
