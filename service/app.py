@@ -35,7 +35,9 @@ from service.providers import resolve
 from service.repository.intake import Intake
 from service.repository.keeper import Keeper
 from service.repository.live import AnyModel, Repository
+from service.repository.place import Folder, Place
 from service.settings import Settings, origins
+from service.store.opening import open_place
 from service.telemetry import metrics
 
 if TYPE_CHECKING:
@@ -73,7 +75,8 @@ def create_app(settings: Settings | None = None) -> Front:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Drain]]:
         async with AsyncExitStack() as leaving:
-            intake = Intake(settings.models, resolve(settings.provider))
+            place = open_place(settings.models, settings.store_cache)
+            intake = Intake(place, resolve(settings.provider))
             inference = _start(settings, intake.load(), leaving)
             leaving.push_async_callback(routes.close)
             app.state.inference = inference
@@ -89,6 +92,7 @@ def create_app(settings: Settings | None = None) -> Front:
                 await leaving.enter_async_context(desk.working(settings, repository, keeper))
             await _start_rpc(settings, inference, keeper, drain, keyring, leaving)
             await leaving.enter_async_context(keeper.watching(settings.watch_s))
+            await _watch_store(place, settings, keeper, leaving)
             _tune_interpreter()
             yield {"drain": drain}  # uvicorn hands it to every connection
 
@@ -160,6 +164,18 @@ async def _start_rpc(
 
     rpc = await start_rpc(settings, inference, keeper, drain, keyring)
     leaving.push_async_callback(rpc.stop)
+
+
+async def _watch_store(
+    place: Place, settings: Settings, keeper: Keeper, leaving: AsyncExitStack
+) -> None:
+    if isinstance(place, Folder):
+        return
+    from service.store.mirror import Mirror  # needs an extra
+    from service.store.watch import watching
+
+    assert isinstance(place, Mirror)
+    await leaving.enter_async_context(watching(place, settings.watch_s, keeper.look))
 
 
 def _tune_interpreter() -> None:

@@ -89,11 +89,7 @@ def _run(asked: Settings) -> None:
     for name in Settings.model_fields:  # workers read them from the environment
         if getattr(settings, name) is not None:
             os.environ[f"GATECAST_{name.upper()}"] = str(getattr(settings, name))
-    if not settings.models.is_dir():
-        raise click.ClickException(
-            f"--models: folder {settings.models} does not exist; train a model first, "
-            "for example: gatecast train airline"
-        )
+    _check_models(settings)
     lanes = settings.lanes_per_worker()
     for name in Settings.model_fields:
         value = lanes if name == "lanes" else getattr(settings, name)
@@ -104,6 +100,23 @@ def _run(asked: Settings) -> None:
         click.echo(f"provider auto is {chosen.provider}: {chosen.reason}", err=True)
     with reserved(settings):
         run(settings)
+
+
+def _check_models(settings: Settings) -> None:
+    """A folder that is there, or a store that has been read: workers need only the cache."""
+    from service.store.objects import BadStore
+    from service.store.opening import first_look, open_store
+
+    if isinstance(settings.models, str):
+        try:
+            click.echo(first_look(open_store(settings.models, settings.store_cache)), err=True)
+        except BadStore as error:
+            raise click.ClickException(f"--models {settings.models}: {error}") from None
+    elif not settings.models.is_dir():
+        raise click.ClickException(
+            f"--models: folder {settings.models} does not exist; train a model first, "
+            "for example: gatecast train airline"
+        )
 
 
 COMMANDS = [serve, models, keys]
