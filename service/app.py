@@ -35,6 +35,7 @@ from service.repository.keeper import Keeper
 from service.repository.live import AnyModel, Repository
 from service.settings import Settings, origins
 from service.telemetry import metrics
+from service.telemetry.witness import witness
 
 DIALECTS: list[Dialect] = [
     models,
@@ -67,6 +68,9 @@ def create_app(settings: Settings | None = None) -> Front:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Drain]]:
         async with AsyncExitStack() as leaving:
+            seen_by = app.state.witness = witness(settings)
+            if seen_by is not None:
+                leaving.push_async_callback(seen_by.close)
             intake = Intake(settings.models, resolve(settings.provider))
             inference = _start(settings, intake.load(), leaving)
             leaving.push_async_callback(routes.close)
@@ -75,9 +79,10 @@ def create_app(settings: Settings | None = None) -> Front:
             generator = Generator(inference.repository, inference.batcher, settings.max_text_tokens)
             keeper = _keep(intake, inference, generator)
             front.house = House(
-                settings, inference, forecaster, generator, keeper, drain, keyring, cors
+                *(settings, inference, forecaster, generator, keeper, drain),
+                *(keyring, cors, seen_by),
             )
-            await _start_rpc(settings, inference, keeper, drain, keyring, leaving)
+            await _start_rpc(front.house, leaving)
             await leaving.enter_async_context(keeper.watching(settings.watch_s))
             _tune_interpreter()
             yield {"drain": drain}  # uvicorn hands it to every connection
@@ -127,20 +132,13 @@ def _keep(intake: Intake, inference: Inference, generator: Generator) -> Keeper:
     return Keeper(intake, inference.repository, came=inference.adopt, left=left)
 
 
-async def _start_rpc(
-    settings: Settings,
-    inference: Inference,
-    keeper: Keeper,
-    drain: Drain,
-    keyring: Keyring | None,
-    leaving: AsyncExitStack,
-) -> None:
-    if settings.grpc_port is None:
+async def _start_rpc(house: House, leaving: AsyncExitStack) -> None:
+    if house.settings.grpc_port is None:
         return
     from service.api.rpc.server import start_rpc  # large, so only where it is wanted
 
-    rpc = await start_rpc(settings, inference, keeper, drain, keyring)
-    leaving.push_async_callback(rpc.stop, settings.shutdown_timeout_s)
+    rpc = await start_rpc(house)
+    leaving.push_async_callback(rpc.stop, house.settings.shutdown_timeout_s)
 
 
 def _tune_interpreter() -> None:

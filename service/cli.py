@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from service.access.cli import keys
 from service.repository.cli import models
 from service.settings import Settings
+from service.telemetry import logs
 
 
 class Gatecast(click.Group):
@@ -91,14 +92,33 @@ def _run(asked: Settings) -> None:
             f"--models: folder {settings.models} does not exist; train a model first, "
             "for example: gatecast train airline"
         )
-    lanes = settings.lanes_per_worker()
-    for name in Settings.model_fields:
-        value = lanes if name == "lanes" else getattr(settings, name)
-        click.echo(f"{name:>20} {value}", err=True)
+    _check_traces(settings)
+    logs.configure(settings, worker=False)
+    _tell(settings.model_copy(update={"lanes": settings.lanes_per_worker()}))
     if asked.provider == "auto":
-        click.echo(f"provider auto is {chosen.provider}: {chosen.reason}", err=True)
+        logs.say(settings, f"provider auto is {chosen.provider}: {chosen.reason}")
     with reserved(settings):
         run(settings)
+
+
+def _tell(settings: Settings) -> None:
+    """What they are."""
+    if settings.log_format == "json":
+        logs.say(settings, "settings", settings=settings.model_dump(mode="json"))
+        return
+    for name in Settings.model_fields:
+        logs.say(settings, f"{name:>20} {getattr(settings, name)}")
+
+
+def _check_traces(settings: Settings) -> None:
+    if not settings.traces:
+        return
+    from service.telemetry.collector import TracesUnavailable, check_traces
+
+    try:
+        check_traces()
+    except TracesUnavailable as error:
+        raise click.ClickException(f"--traces: {error}") from None
 
 
 COMMANDS = [serve, models, keys]

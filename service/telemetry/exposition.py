@@ -111,6 +111,12 @@ _FAMILIES = (
         _MODEL,
         DIFFERENCES,
     ),
+    Family(
+        "gatecast_telemetry_lost_total",
+        "counter",
+        "Lines of the access log and traced requests that were not delivered",
+        ("kind", "reason"),
+    ),
     Family("nv_inference_request_success", "counter", "Requests that succeeded", _MODEL),
     Family(FAILURES, "counter", "Requests that failed", (*_MODEL, "reason")),
     Family("nv_inference_count", "counter", "Rows run", _MODEL),

@@ -149,6 +149,14 @@ def observe_models(live: Collection[Model], refused: int) -> None:
         tally.cells(("gatecast_models", state), over=Over.LIVING | Over.LARGEST)[0] = count
 
 
+def lost(kind: str, reason: str) -> Cells:
+    """Where it is counted what of the service's own account was not delivered.
+
+    A cell has one writer: each reason belongs to one thread.
+    """
+    return _open("gatecast_telemetry_lost_total", kind, reason)
+
+
 def exposition() -> bytes:
     """Everything in the Prometheus text format, over all workers."""
     return text.exposition(tally.totals())

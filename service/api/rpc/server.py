@@ -6,19 +6,16 @@ logs a BlockingIOError for all but one.
 
 from typing import Any
 
-import click
 import grpc
 
-from service.access.keyring import Keyring
+from service.api.exchange import House
 from service.api.rpc.departure import Departure
 from service.api.rpc.gate import Gate
 from service.api.rpc.health import Health
 from service.api.rpc.inference import InferenceService
 from service.api.rpc.methods import health_methods, inference_methods
-from service.drain import Drain
-from service.inference import Inference
-from service.repository.keeper import Keeper
 from service.settings import Settings
+from service.telemetry import logs
 
 
 class RpcServer:
@@ -39,24 +36,21 @@ class RpcServer:
         await self._server.stop(grace_s)
 
 
-async def start_rpc(
-    settings: Settings,
-    inference: Inference,
-    keeper: Keeper,
-    drain: Drain,
-    keyring: Keyring | None,
-) -> RpcServer:
+async def start_rpc(house: House) -> RpcServer:
     """Serve gRPC on `settings.grpc_port`, which several workers share.
 
     Raises:
         OSError: the address cannot be listened on.
     """
-    departure = Departure(drain)
-    answers = InferenceService(inference, keeper, settings.max_queue_rows, departure)
-    gate = Gate(keyring)
+    settings, inference = house.settings, house.inference
+    departure = Departure(house.drain)
+    answers = InferenceService(inference, house.keeper, settings.max_queue_rows, departure)
+    gate = Gate(house)
     health = Health(inference.repository, departure, gate)
     server = grpc.aio.server(interceptors=[gate], options=_options(settings))
-    server.add_generic_rpc_handlers((inference_methods(answers, gate), health_methods(health)))
+    server.add_generic_rpc_handlers(
+        (inference_methods(answers, gate, house), health_methods(health, house))
+    )
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     try:
         port = _listen(server, f"{host}:{settings.grpc_port}", settings)
@@ -65,7 +59,7 @@ async def start_rpc(
         message = f"gRPC cannot listen on {where}; is the port in use? Choose another --grpc-port"
         raise OSError(message) from error
     await server.start()
-    click.echo(f"gRPC on {host}:{port}", err=True)
+    logs.say(settings, f"gRPC on {host}:{port}")
     return RpcServer(server, departure, f"{host}:{port}")
 
 
