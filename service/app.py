@@ -84,6 +84,7 @@ def create_app(settings: Settings | None = None) -> Front:
             )
             await _start_rpc(front.house, leaving)
             await leaving.enter_async_context(keeper.watching(settings.watch_s))
+            metrics.observe_start()
             _tune_interpreter()
             yield {"drain": drain}  # uvicorn hands it to every connection
 

@@ -93,6 +93,8 @@ _FAMILIES = (
     Family("gatecast_step_texts", "histogram", "Texts in one step of generation", _MODEL, ROWS),
     Family("gatecast_tokens_total", "counter", "Tokens written, of texts that have ended", _MODEL),
     Family("gatecast_first_token_seconds", "histogram", "Until the first token", _MODEL, SECONDS),
+    Family("gatecast_workers", "gauge", "Workers that live"),
+    Family("gatecast_worker_starts_total", "counter", "Workers that began to answer"),
     Family("gatecast_models", "gauge", "Models by state", ("state",)),
     Family("gatecast_model_info", "gauge", "1 while the alias means it", (*_MODEL, "alias")),
     Family("gatecast_swaps_total", "counter", "Changes of the live version", ("model",)),

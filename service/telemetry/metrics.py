@@ -132,6 +132,12 @@ def refuse(reason: str) -> None:
     _refused[reason][0] += 1.0
 
 
+def observe_start() -> None:
+    """Count this worker, which begins to answer."""
+    tally.cells(("gatecast_workers",), over=Over.LIVING)[0] = 1.0
+    _open("gatecast_worker_starts_total")[0] += 1.0
+
+
 def observe_waiting(rows: int, requests: Mapping[Model, int] | None = None) -> None:
     """Say what waits in this worker now: rows, and requests by model where that is known."""
     _queues[_QUEUE][0] = rows
