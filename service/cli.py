@@ -6,12 +6,12 @@ service need not import training to offer one command for everything.
 
 import importlib.metadata
 import os
-from typing import Any
 
 import click
-from pydantic import ValidationError
 
 from service.access.cli import keys
+from service.doctor.cli import doctor
+from service.flags import read_settings, settings_options
 from service.repository.cli import models
 from service.settings import Settings
 from service.telemetry import logs
@@ -43,32 +43,11 @@ def main() -> None:
     """Train a GRU forecaster on your own series, ship it as one ONNX file, serve it over HTTP."""
 
 
-def _flag(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
-
-
-def _settings_options(command: Any) -> Any:
-    """One flag per setting, with its description; without it the environment decides."""
-    for name, field in reversed(Settings.model_fields.items()):
-        text = f"{field.description} [GATECAST_{name.upper()}; default {field.default}]"
-        said: Any = {"is_flag": True, "flag_value": "true"} if field.annotation is bool else {}
-        command = click.option(_flag(name), name, help=text, default=None, **said)(command)
-    return command
-
-
 @click.command()
-@_settings_options
+@settings_options
 def serve(**flags: str | None) -> None:
     """Serve the models of a folder over HTTP until SIGTERM."""
-    given = {name: value for name, value in flags.items() if value is not None}
-    try:
-        settings = Settings(**given)  # type: ignore[arg-type]  # pydantic reads the strings
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise click.ClickException(
-            f"{_flag(str(first['loc'][0]))}: {first['msg']}, got {first['input']!r}"
-        ) from None
-    _run(settings)
+    _run(read_settings(flags))
 
 
 def _run(asked: Settings) -> None:
@@ -121,4 +100,4 @@ def _check_traces(settings: Settings) -> None:
         raise click.ClickException(f"--traces: {error}") from None
 
 
-COMMANDS = [serve, models, keys]
+COMMANDS = [serve, models, keys, doctor]

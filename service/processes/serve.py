@@ -64,9 +64,14 @@ def bind(host: str, port: int) -> socket.socket:
     return listening
 
 
+def wanted_files(settings: Settings) -> int:
+    """Open files that a worker may come to need."""
+    return settings.max_connections + _OWN_FILES
+
+
 def _raise_open_files(settings: Settings) -> None:
     """As many as the connections need; say so where the machine does not let us have them."""
-    wanted = settings.max_connections + _OWN_FILES
+    wanted = wanted_files(settings)
     now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     allowed = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
     if now != resource.RLIM_INFINITY and now < allowed:
