@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from service.access.keys import new_key
+from tests.artifacts import babble
 from tests.conftest import ARTIFACTS
 from tests.end_to_end.processes import address, eventually
 from tests.end_to_end.rpc_client import channel, infer, message
@@ -194,11 +195,19 @@ def test_without_an_access_log_only_errors_and_those_who_ask_get_an_id(
     assert len(http.get("/nowhere").headers[ID]) == 32
 
 
-def test_an_access_log_in_text_is_one_line_of_words() -> None:
-    with serving(ARTIFACTS, access_log=True) as server:
+def test_a_text_in_events_has_one_line_of_words_after_its_last(tmp_path: Path) -> None:
+    babble.write(tmp_path)
+    asked = {"model": "babble", "prompt": "time", "length": 20, "stream": True}
+    with serving(tmp_path, access_log=True) as server:
         with client(server) as http:
-            http.post("/v1/forecast", json=body(1), headers={ID: "words"})
+            answer = http.post("/v1/generate", json=asked, headers={ID: "words"})
         server.terminate()
         assert server.wait() == 0  # the last lines are written before the end
     (line,) = [line for line in server.lines if "request_id=words" in line]
-    assert line.startswith("INFO access request_id=words method=POST route=/v1/forecast status=200")
+    assert line.startswith("INFO access request_id=words method=POST route=/v1/generate status=200")
+    told = dict(word.split("=", 1) for word in line.split()[2:])
+    end = json.loads(answer.text.split("event: end\ndata: ")[1])
+    assert (int(told["bytes"]), told["model"]) == (len(answer.content), "babble@1")
+    assert {f"{told[name]}" for name in ("queue_ms", "compute_ms")} == {
+        f"{end[name]}" for name in ("queue_ms", "compute_ms")
+    }

@@ -229,7 +229,7 @@ def test_a_collector_that_is_gone_costs_traces_and_no_answer() -> None:
 @pytest.mark.parametrize(
     ("name", "text", "expected"),
     [
-        ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc", "http/protobuf"),
+        ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "grpc", "http/protobuf"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318", "http://host:4318"),
         ("OTEL_TRACES_SAMPLER", "sometimes", "parentbased_traceidratio"),
     ],
@@ -237,10 +237,14 @@ def test_a_collector_that_is_gone_costs_traces_and_no_answer() -> None:
 def test_variables_that_would_be_passed_over_are_refused(
     name: str, text: str, expected: str
 ) -> None:
-    with told(**{name: text}):
+    with pytest.raises(TracesUnavailable, match=f"^{name} is '{text}', .*{expected}"):
+        check_traces({name: text})
+
+
+def test_the_service_does_not_start_with_traces_that_it_cannot_send() -> None:
+    with told(OTEL_EXPORTER_OTLP_PROTOCOL="grpc"):
         line = refusal("--traces")
-    assert line.startswith(f"Error: --traces: {name} is {text!r}")
-    assert expected in line
+    assert line.startswith("Error: --traces: OTEL_EXPORTER_OTLP_PROTOCOL is 'grpc'")
 
 
 def test_a_share_beyond_all_is_refused() -> None:
