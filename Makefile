@@ -28,7 +28,7 @@ bench: $(VENV)/.test
 
 # What an image installs, anew: the newest that pyproject.toml allows, each with its hashes.
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --upgrade
-BESIDE := --extra arrow --extra postgres --extra store
+BESIDE := --extra arrow --extra otel --extra postgres --extra store
 pins: $(VENV)/.test
 	$(BIN)/$(COMPILE) pyproject.toml --extra cpu $(BESIDE) --output-file docker/requirements-cpu.txt
 	$(BIN)/$(COMPILE) pyproject.toml --extra gpu $(BESIDE) --output-file docker/requirements-gpu.txt

@@ -39,6 +39,7 @@ from service.repository.place import Folder, Place
 from service.settings import Settings, origins
 from service.store.opening import open_place
 from service.telemetry import metrics
+from service.telemetry.witness import witness
 
 if TYPE_CHECKING:
     from service.quality.desk import Desk
@@ -75,6 +76,9 @@ def create_app(settings: Settings | None = None) -> Front:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Drain]]:
         async with AsyncExitStack() as leaving:
+            seen_by = app.state.witness = witness(settings)
+            if seen_by is not None:
+                leaving.push_async_callback(seen_by.close)
             place = open_place(settings.models, settings.store_cache)
             intake = Intake(place, resolve(settings.provider))
             inference = _start(settings, intake.load(), leaving)
@@ -85,14 +89,16 @@ def create_app(settings: Settings | None = None) -> Front:
             generator = Generator(inference.repository, inference.batcher, settings.max_text_tokens)
             keeper = _keep(intake, inference, generator)
             front.house = House(
-                settings, inference, forecaster, generator, keeper, drain, keyring, cors, desk
+                *(settings, inference, forecaster, generator, keeper, drain),
+                *(keyring, cors, desk, seen_by),
             )
             if desk is not None:
                 repository = inference.repository
                 await leaving.enter_async_context(desk.working(settings, repository, keeper))
-            await _start_rpc(settings, inference, keeper, drain, keyring, leaving)
+            await _start_rpc(front.house, leaving)
             await leaving.enter_async_context(keeper.watching(settings.watch_s))
             await _watch_store(place, settings, keeper, leaving)
+            metrics.observe_start()
             _tune_interpreter()
             yield {"drain": drain}  # uvicorn hands it to every connection
 
@@ -150,19 +156,12 @@ def _keep(intake: Intake, inference: Inference, generator: Generator) -> Keeper:
     return Keeper(intake, inference.repository, came=inference.adopt, left=left)
 
 
-async def _start_rpc(
-    settings: Settings,
-    inference: Inference,
-    keeper: Keeper,
-    drain: Drain,
-    keyring: Keyring | None,
-    leaving: AsyncExitStack,
-) -> None:
-    if settings.grpc_port is None:
+async def _start_rpc(house: House, leaving: AsyncExitStack) -> None:
+    if house.settings.grpc_port is None:
         return
     from service.api.rpc.server import start_rpc  # large, so only where it is wanted
 
-    rpc = await start_rpc(settings, inference, keeper, drain, keyring)
+    rpc = await start_rpc(house)
     leaving.push_async_callback(rpc.stop)
 
 

@@ -6,14 +6,15 @@ service need not import training to offer one command for everything.
 
 import importlib.metadata
 import os
-from typing import Any
 
 import click
-from pydantic import ValidationError
 
 from service.access.cli import keys
+from service.doctor.cli import doctor
+from service.flags import read_settings, settings_options
 from service.repository.cli import models
 from service.settings import Settings
+from service.telemetry import logs
 
 
 class Gatecast(click.Group):
@@ -42,32 +43,11 @@ def main() -> None:
     """Train a GRU forecaster on your own series, ship it as one ONNX file, serve it over HTTP."""
 
 
-def _flag(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
-
-
-def _settings_options(command: Any) -> Any:
-    """One flag per setting, with its description; without it the environment decides."""
-    for name, field in reversed(Settings.model_fields.items()):
-        text = f"{field.description} [GATECAST_{name.upper()}; default {field.default}]"
-        said: Any = {"is_flag": True, "flag_value": "true"} if field.annotation is bool else {}
-        command = click.option(_flag(name), name, help=text, default=None, **said)(command)
-    return command
-
-
 @click.command()
-@_settings_options
+@settings_options
 def serve(**flags: str | None) -> None:
     """Serve the models of a folder over HTTP until SIGTERM."""
-    given = {name: value for name, value in flags.items() if value is not None}
-    try:
-        settings = Settings(**given)  # type: ignore[arg-type]  # pydantic reads the strings
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise click.ClickException(
-            f"{_flag(str(first['loc'][0]))}: {first['msg']}, got {first['input']!r}"
-        ) from None
-    _run(settings)
+    _run(read_settings(flags))
 
 
 def _run(asked: Settings) -> None:
@@ -90,14 +70,15 @@ def _run(asked: Settings) -> None:
         if getattr(settings, name) is not None:
             os.environ[f"GATECAST_{name.upper()}"] = str(getattr(settings, name))
     _check_models(settings)
-    lanes = settings.lanes_per_worker()
-    for name in Settings.model_fields:
-        value = lanes if name == "lanes" else getattr(settings, name)
-        if name == "quality" and settings.quality is not None:
-            value = hidden(settings.quality)
-        click.echo(f"{name:>20} {value}", err=True)
+    _check_traces(settings)
+    logs.configure(settings, worker=False)
+    shown = {
+        "lanes": settings.lanes_per_worker(),
+        "quality": hidden(settings.quality or "") or None,
+    }
+    _tell(settings.model_copy(update=shown))
     if asked.provider == "auto":
-        click.echo(f"provider auto is {chosen.provider}: {chosen.reason}", err=True)
+        logs.say(settings, f"provider auto is {chosen.provider}: {chosen.reason}")
     with reserved(settings):
         run(settings)
 
@@ -109,7 +90,7 @@ def _check_models(settings: Settings) -> None:
 
     if isinstance(settings.models, str):
         try:
-            click.echo(first_look(open_store(settings.models, settings.store_cache)), err=True)
+            logs.say(settings, first_look(open_store(settings.models, settings.store_cache)))
         except BadStore as error:
             raise click.ClickException(f"--models {settings.models}: {error}") from None
     elif not settings.models.is_dir():
@@ -119,4 +100,24 @@ def _check_models(settings: Settings) -> None:
         )
 
 
-COMMANDS = [serve, models, keys]
+def _tell(settings: Settings) -> None:
+    """What they are."""
+    if settings.log_format == "json":
+        logs.say(settings, "settings", settings=settings.model_dump(mode="json"))
+        return
+    for name in Settings.model_fields:
+        logs.say(settings, f"{name:>20} {getattr(settings, name)}")
+
+
+def _check_traces(settings: Settings) -> None:
+    if not settings.traces:
+        return
+    from service.telemetry.collector import TracesUnavailable, check_traces
+
+    try:
+        check_traces()
+    except TracesUnavailable as error:
+        raise click.ClickException(f"--traces: {error}") from None
+
+
+COMMANDS = [serve, models, keys, doctor]

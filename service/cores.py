@@ -10,8 +10,13 @@ CGROUP = Path("/sys/fs/cgroup")
 def available_cores(cgroup: Path = CGROUP) -> int:
     """The CPU affinity of this process, at most its cgroup quota (rounded up), at least 1."""
     affinity = len(os.sched_getaffinity(0))
-    quota = _quota_v2(cgroup / "cpu.max") or _quota_v1(cgroup / "cpu")
-    return max(1, min(affinity, math.ceil(quota))) if quota else affinity
+    allowed = quota(cgroup)
+    return max(1, min(affinity, math.ceil(allowed))) if allowed else affinity
+
+
+def quota(cgroup: Path = CGROUP) -> float | None:
+    """Cores of the cgroup's CPU quota; None: no limit."""
+    return _quota_v2(cgroup / "cpu.max") or _quota_v1(cgroup / "cpu")
 
 
 def _quota_v2(path: Path) -> float | None:

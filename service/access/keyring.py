@@ -80,6 +80,11 @@ class Keyring:
         """Whether this is a good key."""
         return self._find(presented) is not None
 
+    def id_of(self, presented: bytes | None) -> str | None:
+        """The id of the key that this claims to be, good or not; None where there is no such."""
+        parts = None if presented is None else split(presented)
+        return parts[0].decode() if parts is not None and parts[0] in self._entries else None
+
     def _find(self, presented: bytes | None) -> _Entry | None:
         now = self._clock()
         if now - self._looked >= LOOK_S:

@@ -28,6 +28,9 @@ from service.drain import DrainingProtocol
 from service.errors import Malformed, ServiceError, TooLarge, TooSlow, Unavailable
 from service.settings import Settings
 from service.telemetry import metrics
+from service.telemetry.account import outside
+from service.telemetry.request_id import HEADER as REQUEST_ID
+from service.telemetry.request_id import request_id
 
 _DEFAULTS = Settings.model_construct()  # where uvicorn runs another application
 
@@ -232,9 +235,19 @@ class Connection(DrainingProtocol):
         """Answer outside of any exchange, and hang up."""
         metrics.observe_request("unknown", str(error.status), 0.0)
         response = answer_error(error, error_response)
-        headers = [*response.raw_headers, (b"connection", b"close")]
+        name = self._account_for(error, response.sent)
+        headers = [*response.raw_headers, (REQUEST_ID, name), (b"connection", b"close")]
         lines = [STATUS_LINE[error.status], *(n + b": " + v + b"\r\n" for n, v in headers)]
         self.transport.write(b"".join(lines) + b"\r\n" + bytes(response.body))
         self.transport.close()
         self._await(None)
         self.patience.wait(self.timeout_keep_alive)  # for the caller to read it
+
+    def _account_for(self, error: ServiceError, sent: int) -> bytes:
+        """Tell the witness of what was no request; the id it is given."""
+        name = request_id(None)
+        witness = None if self._front is None else self._front.house.witness
+        if witness is not None:
+            client = None if self.client is None else self.client[0]
+            witness.saw(outside(name, str(error.status), sent, client))
+        return name.encode()

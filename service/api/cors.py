@@ -15,10 +15,20 @@ SENT = (
     "content-encoding",
     "content-type",
     "gatecast-timeout-ms",
+    "traceparent",
+    "tracestate",
     "x-api-key",
+    "x-request-id",
     _SPLIT,
 )
-READ = ("gatecast-model", "retry-after", "server-timing", _SPLIT)
+READ = (
+    "gatecast-model",
+    "retry-after",
+    "server-timing",
+    "traceresponse",
+    "x-request-id",
+    _SPLIT,
+)
 REMEMBERED_S = 600  # for which a browser does not ask again whether it may
 
 

@@ -136,7 +136,7 @@ class Front:
         try:
             reply = refuse(found.route, exchange) or await answer(found.route, exchange)
             if reply is not None:
-                reply.raw_headers += exchange.origin_headers
+                reply.raw_headers += exchange.own_headers(reply.status_code)
                 if exchange.draining:
                     reply.raw_headers.append((b"connection", b"close"))
                 await reply(scope, receive, send)
@@ -161,10 +161,10 @@ class Front:
             return _preflight(self._cors, others[0])
         if others:
             allowed = [route.method for route in others]
-            return _refusal(others[0].errors, wrong_method(method, path, allowed))
+            return _refusal(method, others[0].errors, wrong_method(method, path, allowed))
         for dialect in self._dialects:
             if path.startswith(f"{dialect.prefix}/"):
-                return _refusal(dialect.errors, no_route(path))
+                return _refusal(method, dialect.errors, no_route(path))
         return None
 
 
@@ -175,7 +175,7 @@ def refuse(route: Route, exchange: Exchange) -> Reply | None:
         if route.runs_model:
             exchange.inference.check_room(exchange.timeout_s)
     except ServiceError as error:
-        return answer_error(error, route.errors)
+        return answer_error(error, route.errors, exchange.marks)
     return None
 
 
@@ -186,12 +186,12 @@ async def answer(route: Route, exchange: Exchange) -> Reply | None:
     try:
         return await route.handler(exchange)
     except ServiceError as error:
-        return answer_error(error, route.errors)
+        return answer_error(error, route.errors, exchange.marks)
     except (Exception, asyncio.CancelledError) as error:
         if hangup.happened or isinstance(error, ClientDisconnect):
             metrics.refuse(CANCELLED)
             return None
-        return answer_unexpected(error, route.errors)
+        return answer_unexpected(error, route.errors, exchange.marks)
     finally:
         hangup.task = None
 
@@ -200,13 +200,16 @@ def conclude(route: Route, exchange: Exchange, reply: Reply | None) -> None:
     """Count an exchange that has ended, with an answer or with nobody to give it to."""
     status = CANCELLED if reply is None else str(reply.status_code)
     metrics.observe_request(route.path, status, exchange.seconds)
+    if exchange.witness is not None:
+        sent = 0 if reply is None else reply.sent
+        exchange.witness.saw(exchange.account(route.method, route.path, status, sent))
 
 
-def _refusal(errors: Errors, error: ServiceError) -> Target:
+def _refusal(method: str, errors: Errors, error: ServiceError) -> Target:
     async def refuse(_: Exchange) -> Reply:
         raise error.with_traceback(None)  # it is raised again and again, and would keep them all
 
-    return Target(Route("", "unknown", refuse, errors, scope="any"), {})
+    return Target(Route(method, "unknown", refuse, errors, scope="any"), {})
 
 
 def _preflight(cors: Cors, route: Route) -> Target:

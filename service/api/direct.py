@@ -70,6 +70,12 @@ class Direct(Exchange):
         self.disconnected = False
         self.response_complete = False
 
+    @property
+    def client(self) -> str | None:
+        """The caller's address."""
+        address = self._connection.client
+        return None if address is None else address[0]
+
     def begin(self) -> None:
         """Refuse at once, or let the handler run."""
         reply = refuse(self._route, self)
@@ -153,13 +159,14 @@ class Direct(Exchange):
                             await flow.drain()
                         if self.hangup.happened:
                             return
+                        reply.sent += len(part)
                         self._transport.write(self._piece(part))
                 self._transport.write(b"" if self._is_old else _LAST_CHUNK)
         except BaseException as error:  # half an answer is none
             self._transport.close()
             if not isinstance(error, Exception):
                 raise
-            mistake(error)
+            mistake(error, self.marks)
             return
         self._end()
 
@@ -171,7 +178,7 @@ class Direct(Exchange):
             self.keep_alive = False
         lines = [STATUS_LINE[reply.status_code], default_headers(self._connection)]
         lines += [b"%b: %b\r\n" % header for header in reply.raw_headers]
-        lines += [b"%b: %b\r\n" % header for header in self.origin_headers]
+        lines += [b"%b: %b\r\n" % header for header in self.own_headers(reply.status_code)]
         if not self.keep_alive:
             lines.append(b"connection: close\r\n")
         if reply.parts is not None and not self._is_old:

@@ -5,7 +5,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from starlette.datastructures import QueryParams
 
@@ -14,14 +14,19 @@ from service.api.compression import decompress
 from service.api.cors import Cors
 from service.api.depth import check_depth
 from service.api.hangup import Hangup
-from service.api.responses import Headers
+from service.api.responses import Headers, Marks, answer_headers
 from service.drain import Drain
+from service.engine.job import Timing
 from service.errors import Malformed, TooLarge
 from service.forecasting.forecaster import Forecaster
 from service.generation.generator import Generator
 from service.inference import Inference
 from service.repository.keeper import Keeper
 from service.settings import Settings
+from service.telemetry.account import Account, Answered, marks
+from service.telemetry.request_id import HEADER as REQUEST_ID
+from service.telemetry.request_id import request_id
+from service.telemetry.witness import Witness
 
 if TYPE_CHECKING:
     from service.quality.desk import Desk  # which needs a library that not everyone has
@@ -30,6 +35,7 @@ CANCELLED = "cancelled"  # in place of a status: the caller hung up
 
 SPLIT = b"inference-header-content-length"  # where JSON ends and tensors begin
 TIMEOUT = b"gatecast-timeout-ms"
+TRACE_RESPONSE = b"traceresponse"
 LONGEST_TIMEOUT_MS = 86_400_000  # a day
 _LARGE = 1 << 16  # packed bytes that are better unpacked beside the event loop
 
@@ -47,6 +53,7 @@ class House:
     keyring: Keyring | None  # None: everyone may do everything
     cors: Cors | None = None  # None: no page of another origin may read an answer
     desk: "Desk | None" = None  # None: no forecast is recorded
+    witness: Witness | None = None  # None: there is neither an access log nor a trace
 
 
 class Exchange(ABC):
@@ -61,6 +68,9 @@ class Exchange(ABC):
         "_drain",
         "_keyring",
         "_query",
+        "_request_id",
+        "_trace",
+        "answered",
         "arrived",
         "desk",
         "forecaster",
@@ -70,6 +80,7 @@ class Exchange(ABC):
         "keeper",
         "parameters",
         "settings",
+        "witness",
     )
 
     def __init__(
@@ -89,6 +100,10 @@ class Exchange(ABC):
         self.keeper = house.keeper
         self.desk = house.desk
         self.hangup = hangup
+        self.witness = house.witness
+        self.answered: Answered | None = None  # which version did, once one has
+        self._request_id: str | None = None
+        self._trace: Any = None
         self._drain = house.drain
         self._keyring = house.keyring
         self._cors = house.cors
@@ -141,9 +156,65 @@ class Exchange(ABC):
         return self._keyring is not None
 
     @property
-    def origin_headers(self) -> Headers:
-        """What the answer tells the browser of a page of another origin."""
-        return [] if self._cors is None else self._cors.headers(self._by_name.get(b"origin"))
+    def request_id(self) -> str:
+        """What the caller calls this request, else what we do."""
+        if self._request_id is None:
+            self._request_id = request_id(self._by_name.get(REQUEST_ID))
+        return self._request_id
+
+    @property
+    def marks(self) -> Marks:
+        """By which a line of the log names this request."""
+        return marks(self.request_id, self.trace)
+
+    @property
+    def trace(self) -> Any:
+        """What it is called in traces; None where there are none."""
+        if self._trace is None and self.witness is not None:
+            self._trace = self.witness.trace(self._by_name.get)
+        return self._trace
+
+    def own_headers(self, status: int) -> Headers:
+        """What the answer tells beside its content: to a browser, and how to ask us about it."""
+        said: Headers = []
+        if self._cors is not None:
+            said += self._cors.headers(self._by_name.get(b"origin"))
+        if status >= 400 or self.witness is not None or REQUEST_ID in self._by_name:
+            said.append((REQUEST_ID, self.request_id.encode()))
+            if self.trace is not None:
+                said.append((TRACE_RESPONSE, self.trace.response))
+        return said
+
+    def answered_by(self, model: str, version: int, timing: Timing) -> Headers:
+        """Which version answered, and where the time went: remembered, and as headers."""
+        self.answered = Answered(model, version, timing)
+        return answer_headers(model, version, timing, self.arrived)
+
+    def account(self, method: str, route: str, status: str, sent: int) -> Account:
+        """What is known of it at its end.
+
+        Args:
+            sent: bytes of the answer's body.
+        """
+        return Account(
+            request_id=self.request_id,
+            method=method,
+            route=route,
+            status=status,
+            sent=sent,
+            arrived=self.arrived,
+            ended=time.perf_counter(),
+            wall_ns=time.time_ns(),
+            client=self.client,
+            key=None if self._keyring is None else self._keyring.id_of(presented(self._by_name)),
+            answered=self.answered,
+            trace=self.trace,
+        )
+
+    @property
+    @abstractmethod
+    def client(self) -> str | None:
+        """The caller's address; None where it is not known."""
 
     @property
     def query_params(self) -> QueryParams:

@@ -22,7 +22,7 @@ from service.api.body import BodyReader
 from service.api.dialect import Dialect
 from service.api.exchange import Exchange
 from service.api.native_answer import write_forecast
-from service.api.responses import Reply, answer_headers, error_response
+from service.api.responses import Reply, error_response
 from service.contract.aliases import Which, is_alias
 from service.contract.layout import is_name, is_version
 from service.contract.timestamp import InvalidTimestamp, read_timestamp
@@ -124,7 +124,7 @@ async def forecast(exchange: Exchange) -> Reply:
     body = _BODY.read(await exchange.content())
     exchange.inference.check_rows(len(body.series))
     answer = await exchange.forecaster.forecast(_inquiry(body, timeout_s))
-    headers = answer_headers(answer.model, answer.version, answer.timing, exchange.arrived)
+    headers = exchange.answered_by(answer.model, answer.version, answer.timing)
     return Reply(write_forecast(answer), headers=headers)
 
 

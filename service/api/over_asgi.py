@@ -10,7 +10,7 @@ from service.api.hangup import hangup_of
 class OverAsgi(Exchange):
     """Its body comes in messages."""
 
-    __slots__ = ("_receive",)
+    __slots__ = ("_client", "_receive")
 
     def __init__(
         self, scope: Scope, receive: Receive, house: House, parameters: dict[str, str]
@@ -18,6 +18,12 @@ class OverAsgi(Exchange):
         query: bytes = scope["query_string"]
         super().__init__(house, parameters, query, scope["headers"], hangup_of(scope))
         self._receive = receive
+        self._client: tuple[str, int] | None = scope.get("client")
+
+    @property
+    def client(self) -> str | None:
+        """The caller's address."""
+        return None if self._client is None else self._client[0]
 
     async def _read(self, limit: int) -> bytes:
         chunks: list[bytes] = []

@@ -14,7 +14,7 @@ from service.api.dialect import Dialect
 from service.api.exchange import Exchange
 from service.api.json_body import write_numbers
 from service.api.native import read_model
-from service.api.responses import Reply, answer_headers, error_response, to_json
+from service.api.responses import Reply, error_response, to_json
 from service.contract.regression import PREDICTION
 from service.inference import TensorAnswer
 from service.regressor import regress
@@ -57,7 +57,7 @@ async def predict(exchange: Exchange) -> Reply:
     body = _BODY.read(content)
     name, version = read_model(body.model)
     answer = await regress(inference, name, version, body.rows, timeout_s, content)
-    headers = answer_headers(answer.model, answer.version, answer.timing, exchange.arrived)
+    headers = exchange.answered_by(answer.model, answer.version, answer.timing)
     return Reply(await _write(answer), headers=headers)
 
 

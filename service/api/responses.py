@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -31,6 +31,8 @@ log = logging.getLogger("gatecast")
 LONGEST = 500  # characters of a message or a field: what a client sent is quoted, not sent back
 
 Headers = list[tuple[bytes, bytes]]
+Marks = Mapping[str, str]  # fields of a line of the log, by which a request is found
+NO_MARKS: Marks = {}
 
 
 class Reply(Response):
@@ -46,6 +48,7 @@ class Reply(Response):
     ) -> None:
         self.body: bytes = body
         self.parts = parts  # that follow the body, of which the length is not known
+        self.sent = len(body)  # bytes, with the parts that have followed
         self.status_code = status
         self.background = None
         self.raw_headers = [(b"content-type", media), *headers]
@@ -65,6 +68,7 @@ class Reply(Response):
             async for part in parts:
                 if hangup.happened:
                     return
+                self.sent += len(part)
                 await send({"type": "http.response.body", "body": part, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
 
@@ -114,9 +118,13 @@ def error_content(error: ServiceError) -> dict[str, dict[str, str]]:
     return {"error": content}
 
 
-def answer_error(error: ServiceError, errors: Errors) -> Reply:
-    """An error in the words of a dialect, counted, with the headers that HTTP gives it."""
-    observe_error(error)
+def answer_error(error: ServiceError, errors: Errors, marks: Marks = NO_MARKS) -> Reply:
+    """An error in the words of a dialect, counted, with the headers that HTTP gives it.
+
+    Args:
+        marks: of the request, for a line of the log about it.
+    """
+    observe_error(error, marks)
     response = errors(error)
     if isinstance(error, Overloaded | RateLimited | Unavailable) and error.retry_after is not None:
         response.raw_headers.append((b"retry-after", b"%d" % error.retry_after))
@@ -127,24 +135,24 @@ def answer_error(error: ServiceError, errors: Errors) -> Reply:
     return response
 
 
-def answer_unexpected(error: BaseException, errors: Errors) -> Reply:
+def answer_unexpected(error: BaseException, errors: Errors, marks: Marks = NO_MARKS) -> Reply:
     """The answer to what no handler knows: a shutdown out of time, or a mistake of ours."""
     if isinstance(error, asyncio.CancelledError):
         message = "the service shut down before the answer; ask again"
         return answer_error(Unavailable(message), errors)
-    return answer_error(mistake(error), errors)
+    return answer_error(mistake(error, marks), errors)
 
 
-def observe_error(error: ServiceError) -> None:
+def observe_error(error: ServiceError, marks: Marks = NO_MARKS) -> None:
     """Count an error that a client is told, and log it where it is ours to mend."""
     metrics.refuse(error.error_type)
     if isinstance(error, InferenceFailed):
-        log.error("%s: %s", error.error_type, error.message)
+        log.error("%s: %s", error.error_type, error.message, extra=marks)
 
 
-def mistake(error: BaseException) -> ServiceError:
+def mistake(error: BaseException, marks: Marks = NO_MARKS) -> ServiceError:
     """Log what should not have happened; all that a client is told of it."""
-    log.error("unexpected error", exc_info=error)
+    log.error("unexpected error", exc_info=error, extra=marks)
     return ServiceError("an unexpected error; the log of the service names it")
 
 

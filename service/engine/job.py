@@ -1,6 +1,7 @@
 """What the engine makes of one caller's rows: a job, an entry for each shape, pieces in batches."""
 
 import asyncio
+import math
 
 import msgspec
 import numpy as np
@@ -14,11 +15,23 @@ class Timing(msgspec.Struct, frozen=True, gc=False):
 
     queue_s: float  # the longest wait of a row for its batch
     compute_s: float  # the longest run of a batch that held one
+    rows: int = 0
+    # Monotonic seconds, in this order: its first row joined the line, the first run with a row of
+    # it began, the last one ended. Between these two others may have run.
+    joined: float = math.inf
+    started: float = math.inf
+    ended: float = -math.inf
 
     def longest(self, other: "Timing") -> "Timing":
         """The longer of each, for a request that was answered in parts."""
-        queue_s = max(self.queue_s, other.queue_s)
-        return Timing(queue_s, max(self.compute_s, other.compute_s))
+        return Timing(
+            max(self.queue_s, other.queue_s),
+            max(self.compute_s, other.compute_s),
+            self.rows + other.rows,
+            min(self.joined, other.joined),
+            min(self.started, other.started),
+            max(self.ended, other.ended),
+        )
 
 
 NOWHERE = Timing(0.0, 0.0)
@@ -31,8 +44,11 @@ class Job:
 
     __slots__ = (
         "_compute_s",
+        "_ended",
+        "_joined",
         "_missing",
         "_queue_s",
+        "_started",
         "allowance",
         "deadline",
         "entries",
@@ -51,6 +67,8 @@ class Job:
         self.waiting = 0  # rows in the line
         self.is_short = True  # all its batches may run on the event loop
         self._queue_s = self._compute_s = 0.0
+        self._joined = now
+        self._started, self._ended = math.inf, now
 
     def add(self, pool: Pool, rows: Rows, now: float) -> None:
         """One more part of what the caller asks."""
@@ -69,9 +87,15 @@ class Job:
             self._queue_s = wait
         if seconds > self._compute_s:
             self._compute_s = seconds
+        if started < self._started:
+            self._started = started
+        if started + seconds > self._ended:
+            self._ended = started + seconds
         if not self._missing and not self.future.done():
             outputs = [entry.output() for entry in self.entries]
-            self.future.set_result((outputs, Timing(self._queue_s, self._compute_s)))
+            times = self._queue_s, self._compute_s, self.rows
+            timing = Timing(*times, self._joined, self._started, self._ended)
+            self.future.set_result((outputs, timing))
 
     def forget(self) -> None:
         """Let go of the rows, at the end: entries know their job, and would live on in a circle."""

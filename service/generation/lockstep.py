@@ -183,8 +183,15 @@ class Lockstep:
     def _report(self, text: Sequence) -> None:
         """Count a text that has ended, in whichever way."""
         before = text.timing
-        text.timing = Timing(self._queue_s + before.queue_s, self._compute_s + before.compute_s)
-        total = time.monotonic() - text.began
+        now = time.monotonic()
+        text.timing = Timing(
+            self._queue_s + before.queue_s,
+            self._compute_s + before.compute_s,
+            rows=1,
+            joined=text.began,
+            ended=now,
+        )
+        total = now - text.began
         metrics.observe_inference(
             *self._of,
             text.plan.steps,

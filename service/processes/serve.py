@@ -10,8 +10,9 @@ import tempfile
 import click
 
 from service.processes.supervisor import Supervisor
-from service.processes.worker import Worker, configuration
+from service.processes.worker import Worker
 from service.settings import Settings
+from service.telemetry import logs
 
 _OWN_FILES = 200  # of a worker, beside its connections; more than it needs
 
@@ -33,7 +34,7 @@ def serve(settings: Settings) -> None:
         if not worker.started:
             sys.exit(1)
         return
-    configuration(settings)  # the log
+    logs.configure(settings, worker=False)
     with bind(settings.host, settings.port) as listening:
         with _folder_of_metrics() as folder:
             os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
@@ -78,16 +79,21 @@ def _folder_of_metrics() -> "tempfile.TemporaryDirectory[str]":
         ) from None
 
 
+def wanted_files(settings: Settings) -> int:
+    """Open files that a worker may come to need."""
+    return settings.max_connections + _OWN_FILES
+
+
 def _raise_open_files(settings: Settings) -> None:
     """As many as the connections need; say so where the machine does not let us have them."""
-    wanted = settings.max_connections + _OWN_FILES
+    wanted = wanted_files(settings)
     now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     allowed = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
     if now != resource.RLIM_INFINITY and now < allowed:
         resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, most))
     if allowed < wanted:
-        click.echo(
+        logs.say(
+            settings,
             f"max_connections {settings.max_connections} needs {wanted} open files, a process may "
             f"have {most} here; raise that limit (ulimit -n)",
-            err=True,
         )

@@ -9,12 +9,12 @@ import contextlib
 import logging
 import signal
 import socket
-import sys
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
 import uvicorn
+from uvicorn.config import LOGGING_CONFIG
 
 from service.errors import Unavailable
 from service.processes.channel import (
@@ -28,6 +28,7 @@ from service.processes.channel import (
     report,
 )
 from service.settings import Settings
+from service.telemetry import logs
 
 ENDED_S = 0.05  # until it is reported that connections have ended
 RETRY_S = 0.01  # until a report is sent again that the parent had no room for
@@ -54,6 +55,7 @@ class Worker(uvicorn.Server):
     """uvicorn's server for both cases; `channel` is None where it listens by itself."""
 
     def __init__(self, settings: Settings, channel: socket.socket | None = None) -> None:
+        logs.configure(settings, worker=True)
         super().__init__(configuration(settings))
         self._settings = settings
         self._channel = channel
@@ -209,9 +211,6 @@ class Worker(uvicorn.Server):
 
 def configuration(settings: Settings) -> uvicorn.Config:
     """uvicorn as Gatecast runs it. The application reads its settings from the environment."""
-    logging.basicConfig(
-        level=settings.log_level.upper(), stream=sys.stderr, format="%(levelname)s %(message)s"
-    )
     return uvicorn.Config(
         "service.app:create_app",
         factory=True,
@@ -222,6 +221,7 @@ def configuration(settings: Settings) -> uvicorn.Config:
         ws="none",
         lifespan="on",
         access_log=False,
+        log_config=LOGGING_CONFIG if settings.log_format == "text" else None,
         proxy_headers=False,  # nothing here depends on who asks
         log_level=settings.log_level,
         server_header=False,

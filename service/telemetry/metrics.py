@@ -132,6 +132,12 @@ def refuse(reason: str) -> None:
     _refused[reason][0] += 1.0
 
 
+def observe_start() -> None:
+    """Count this worker, which begins to answer."""
+    tally.cells(("gatecast_workers",), over=Over.LIVING)[0] = 1.0
+    _open("gatecast_worker_starts_total")[0] += 1.0
+
+
 def observe_waiting(rows: int, requests: Mapping[Model, int] | None = None) -> None:
     """Say what waits in this worker now: rows, and requests by model where that is known."""
     _queues[_QUEUE][0] = rows
@@ -147,6 +153,14 @@ def observe_models(live: Collection[Model], refused: int) -> None:
             _failures[*model, reason]
     for state, count in (("live", len(live)), ("refused", refused)):
         tally.cells(("gatecast_models", state), over=Over.LIVING | Over.LARGEST)[0] = count
+
+
+def lost(kind: str, reason: str) -> Cells:
+    """Where it is counted what of the service's own account was not delivered.
+
+    A cell has one writer: each reason belongs to one thread.
+    """
+    return _open("gatecast_telemetry_lost_total", kind, reason)
 
 
 def exposition() -> bytes:

@@ -14,7 +14,7 @@ from service.api.bulk.helper import PARQUET, STREAM, Helper
 from service.api.bulk.packed import Packed, forecast_packed
 from service.api.dialect import Dialect
 from service.api.exchange import Exchange
-from service.api.responses import Reply, answer_headers, error_response
+from service.api.responses import Reply, error_response
 from service.contract.forecast import ForecastMetadata
 from service.errors import Malformed, UnsupportedMedia
 
@@ -73,7 +73,7 @@ async def forecast_bulk(exchange: Exchange) -> Reply:
         tables.check_installed(one)
     packed = replace(await _read(exchange, media), timeout_s=exchange.timeout_s)
     answer = await forecast_packed(exchange.forecaster, packed)
-    headers = answer_headers(answer.model, answer.version, answer.timing, exchange.arrived)
+    headers = exchange.answered_by(answer.model, answer.version, answer.timing)
     if wanted == JSON:
         parts = write_forecast(answer)
     else:

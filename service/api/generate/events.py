@@ -7,10 +7,10 @@ error that any other route would have answered. All pieces together are the text
 import asyncio
 from collections.abc import AsyncGenerator
 
-from service.api.exchange import CANCELLED
+from service.api.exchange import CANCELLED, Exchange
 from service.api.responses import error_content, mistake, observe_error, to_json
 from service.errors import ServiceError, Unavailable
-from service.generation.generator import Writing
+from service.generation.generator import Text, Writing
 from service.telemetry import metrics
 
 MEDIA = b"text/event-stream; charset=utf-8"
@@ -25,24 +25,24 @@ def piece_event(text: str) -> bytes:
     return b"data: %b\n\n" % to_json({"text": text})
 
 
-async def following(writing: Writing) -> AsyncGenerator[bytes]:
+async def following(writing: Writing, exchange: Exchange) -> AsyncGenerator[bytes]:
     """The events after the first piece; closed before its end, it lets the text be forgotten."""
     sequence = writing.sequence
     try:
         while text := await writing.piece():
             yield piece_event(text)
-        yield _end_event(writing)
+        yield _end_event(writing.text(), exchange)
     except (Exception, asyncio.CancelledError) as error:
         sequence.leave()
-        yield _error_event(error)
+        yield _error_event(error, exchange)
     finally:
         if not sequence.ended:
             sequence.leave()
             metrics.refuse(CANCELLED)
 
 
-def _end_event(writing: Writing) -> bytes:
-    text = writing.text()
+def _end_event(text: Text, exchange: Exchange) -> bytes:
+    exchange.answered_by(text.model, text.version, text.timing)
     totals = {
         "model": text.model,
         "version": text.version,
@@ -54,10 +54,10 @@ def _end_event(writing: Writing) -> bytes:
     return b"event: end\ndata: %b\n\n" % to_json(totals)
 
 
-def _error_event(error: BaseException) -> bytes:
+def _error_event(error: BaseException, exchange: Exchange) -> bytes:
     """The head of the answer has gone, so the error comes in its words."""
     if isinstance(error, asyncio.CancelledError):
         error = Unavailable("the service shut down before the end of the text; ask again")
-    known = error if isinstance(error, ServiceError) else mistake(error)
-    observe_error(known)
+    known = error if isinstance(error, ServiceError) else mistake(error, exchange.marks)
+    observe_error(known, exchange.marks)
     return b"event: error\ndata: %b\n\n" % to_json(error_content(known))

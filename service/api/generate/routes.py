@@ -11,10 +11,11 @@ from service.api.dialect import Dialect
 from service.api.exchange import Exchange
 from service.api.generate.events import HEADERS, MEDIA, following, piece_event
 from service.api.native import read_model
-from service.api.responses import Reply, answer_headers, error_response, model_header, to_json
+from service.api.responses import Reply, error_response, model_header, to_json
 from service.generation.agreement import LARGEST_SEED
 from service.generation.generator import Text, Writing
 from service.generation.inquiry import Manner, TextInquiry
+from service.telemetry.account import Answered
 
 
 class GenerateBody(BaseModel):
@@ -82,13 +83,13 @@ async def generate(exchange: Exchange) -> Reply:
     body = _BODY.read(await exchange.content())
     inquiry = _inquiry(body, timeout_s)
     if body.stream:
-        return await _begun(exchange.generator.begin(inquiry))
+        return await _begun(exchange.generator.begin(inquiry), exchange)
     text = await exchange.generator.generate(inquiry)
-    headers = answer_headers(text.model, text.version, text.timing, exchange.arrived)
+    headers = exchange.answered_by(text.model, text.version, text.timing)
     return Reply(_write(text), headers=headers)
 
 
-async def _begun(writing: Writing) -> Reply:
+async def _begun(writing: Writing, exchange: Exchange) -> Reply:
     """The first piece; an error before it is an error like all others."""
     metadata = writing.model.metadata
     try:
@@ -96,8 +97,11 @@ async def _begun(writing: Writing) -> Reply:
     except BaseException:
         writing.sequence.leave()
         raise
+    exchange.answered = Answered(metadata.name, metadata.version, None)
     headers = [*HEADERS, model_header(metadata.name, metadata.version)]
-    return Reply(piece_event(first), media=MEDIA, headers=headers, parts=following(writing))
+    return Reply(
+        piece_event(first), media=MEDIA, headers=headers, parts=following(writing, exchange)
+    )
 
 
 def _inquiry(body: GenerateBody, timeout_s: float | None) -> TextInquiry:

@@ -10,7 +10,7 @@ from service.api.openinference import describe, lifecycle
 from service.api.openinference.answer import write_answer
 from service.api.openinference.lifecycle import read_version
 from service.api.openinference.question import read_question
-from service.api.responses import Reply, answer_headers, json_response, short
+from service.api.responses import Reply, json_response, short
 from service.errors import Malformed, ServiceError, Unavailable
 from service.inference import TensorInquiry
 from service.repository.live import AnyModel
@@ -68,7 +68,7 @@ async def infer(exchange: Exchange) -> Reply:
         question.identifier,
         outputs=question.outputs,
         accepted=exchange.header(b"accept-encoding"),
-        headers=answer_headers(answer.model, answer.version, answer.timing, exchange.arrived),
+        headers=exchange.answered_by(answer.model, answer.version, answer.timing),
     )
 
 

@@ -7,56 +7,68 @@ message and where a handler raises. So messages are read here, and nothing but a
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import grpc
 from google.protobuf.message import DecodeError, Message
 
-from service.api.exchange import CANCELLED
-from service.api.responses import mistake, observe_error
+from service.api.exchange import CANCELLED, House
+from service.api.responses import Marks, mistake, observe_error
+from service.api.rpc.caller import Caller, Context
 from service.api.rpc.errors import Status, status_of
 from service.errors import Malformed, ServiceError
 from service.telemetry import metrics
 
-Context = grpc.aio.ServicerContext[bytes, bytes]
 Request = TypeVar("Request", bound=Message)
 Result = TypeVar("Result")
-Unary = Callable[[Request, Context], Awaitable[Message]]
-Stream = Callable[[Context], Awaitable[None]]
+Unary = Callable[[Request, Caller], Awaitable[Message]]
+Stream = Callable[[Caller], Awaitable[None]]
 
 
-def unary(method: str, request: type[Request], behaviour: Unary[Request]) -> Any:
+def unary(method: str, request: type[Request], behaviour: Unary[Request], house: House) -> Any:
     """A handler of one message and one answer."""
 
-    async def behave(body: bytes, context: Context) -> bytes:
-        return (await behaviour(parse(request, body), context)).SerializeToString()
+    async def behave(body: bytes, caller: Caller) -> bytes:
+        return (await behaviour(parse(request, body), caller)).SerializeToString()
 
     async def handle(body: bytes, context: Context) -> bytes:
-        answer = await counted(method, behave(body, context))
+        caller = Caller(method, context, house)
+        answer = await counted(caller, behave(body, caller))
         if isinstance(answer, Status):
-            await context.abort(answer.code, answer.details, answer.trailers)
+            await give_up(caller, answer)
+        elif trailers := caller.trailers():
+            context.set_trailing_metadata(trailers)
         return answer
 
     return grpc.unary_unary_rpc_method_handler(handle)
 
 
-def stream(behaviour: Stream) -> Any:
+def stream(method: str, behaviour: Stream, house: House) -> Any:
     """A handler that reads and writes bytes as it likes, and counts what it likes."""
 
     async def handle(_: Any, context: Context) -> None:
+        caller = Caller(method, context, house)
         try:
-            await behaviour(context)
+            await behaviour(caller)
+            if trailers := caller.trailers():
+                context.set_trailing_metadata(trailers)
         except Exception as error:
-            status = told(error)
-            await context.abort(status.code, status.details, status.trailers)
+            await give_up(caller, told(error, caller.marks))
 
     return grpc.stream_stream_rpc_method_handler(handle)
 
 
-async def counted(method: str, work: Awaitable[Result]) -> Result | Status:
+async def give_up(caller: Caller, status: Status) -> NoReturn:
+    """End a call that is not answered; it raises."""
+    trailers = status.trailers + caller.trailers(failed=True)
+    await caller.context.abort(status.code, status.details, trailers)
+    raise AssertionError("unreachable: to abort is to raise")
+
+
+async def counted(caller: Caller, work: Awaitable[Result]) -> Result | Status:
     """What comes of a request, or why nothing does; counted and timed."""
-    started = time.perf_counter()
     outcome = CANCELLED
+    result = None
     try:
         result = await work
         outcome = "OK"
@@ -65,17 +77,18 @@ async def counted(method: str, work: Awaitable[Result]) -> Result | Status:
         metrics.refuse(CANCELLED)
         raise
     except Exception as error:
-        status = told(error)
+        status = told(error, caller.marks)
         outcome = status.code.name
         return status
     finally:
-        metrics.observe_request(method, outcome, time.perf_counter() - started)
+        metrics.observe_request(caller.method, outcome, time.perf_counter() - caller.arrived)
+        caller.conclude(outcome, result)
 
 
-def told(error: Exception) -> Status:
+def told(error: Exception, marks: Marks) -> Status:
     """An error counted, logged where it is ours, and as a status."""
-    known = error if isinstance(error, ServiceError) else mistake(error)
-    observe_error(known)
+    known = error if isinstance(error, ServiceError) else mistake(error, marks)
+    observe_error(known, marks)
     return status_of(known)
 
 

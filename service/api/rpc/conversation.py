@@ -6,7 +6,9 @@ An error belongs to its request and is told in the stream, which goes on.
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from service.api.rpc.call import Context, counted, parse
+from service.api.exchange import House
+from service.api.rpc.call import counted, parse
+from service.api.rpc.caller import Caller
 from service.api.rpc.departure import Departure
 from service.api.rpc.errors import Status
 from service.api.rpc.gate import Gate
@@ -22,16 +24,20 @@ from service.inference import TensorAnswer
 METHOD = "/inference.GRPCInferenceService/ModelStreamInfer"
 AHEAD = 64  # requests of one stream that are read and not answered; then its client has to wait
 
-Infer = Callable[[ModelInferRequest, Context], Awaitable[TensorAnswer]]
+Infer = Callable[[ModelInferRequest, Caller], Awaitable[TensorAnswer]]
 Answer = asyncio.Task[ModelStreamInferResponse]
 
 
 class Conversation:
     """The stream of one client."""
 
-    def __init__(self, infer: Infer, context: Context, departure: Departure, gate: Gate) -> None:
+    def __init__(
+        self, infer: Infer, caller: Caller, departure: Departure, gate: Gate, house: House
+    ) -> None:
         self._infer = infer
-        self._context = context
+        self._caller = caller
+        self._context = caller.context
+        self._house = house
         self._departure = departure
         self._gate = gate
         self._room = asyncio.Semaphore(AHEAD)
@@ -74,9 +80,10 @@ class Conversation:
             nonlocal request
             self._gate.admit(self._context, "infer")  # the key may have been revoked since
             request = parse(ModelInferRequest, body)
-            return write(await self._infer(request, self._context), request)
+            return write(await self._infer(request, caller), request)
 
-        answer = await counted(METHOD, infer())
+        caller = Caller(METHOD, self._context, self._house, stream=self._caller)
+        answer = await counted(caller, infer())
         if not isinstance(answer, Status):
             return ModelStreamInferResponse(infer_response=answer)
         return ModelStreamInferResponse(

@@ -5,8 +5,10 @@ from typing import Any
 
 import grpc
 
-from service.access.keyring import Keyring, Scope, presented
-from service.api.rpc.call import Context, told
+from service.access.keyring import Scope, presented
+from service.api.exchange import House
+from service.api.rpc.call import give_up, told
+from service.api.rpc.caller import Caller, Context
 from service.errors import ServiceError
 
 _INFERENCE = "/inference.GRPCInferenceService/"
@@ -37,8 +39,9 @@ Continuation = Callable[[Any], Awaitable[Any]]
 class Gate(grpc.aio.ServerInterceptor):
     """Asks for keys where there are any; in the metadata `authorization` or `x-api-key`."""
 
-    def __init__(self, keyring: Keyring | None) -> None:
-        self._keyring = keyring
+    def __init__(self, house: House) -> None:
+        self._house = house
+        self._keyring = house.keyring
 
     async def intercept_service(self, continuation: Continuation, details: Any) -> Any:
         """The handler of a call, or one that refuses it."""
@@ -46,7 +49,7 @@ class Gate(grpc.aio.ServerInterceptor):
         try:
             self._check(details.invocation_metadata, scope, counts=details.method != _STREAM)
         except ServiceError as error:
-            return _refusing(error)
+            return _refusing(error, details.method, self._house)
         return await continuation(details)
 
     def admit(self, context: Context, scope: Scope) -> None:
@@ -68,11 +71,13 @@ def _bytes(text: str | bytes) -> bytes:
     return text if isinstance(text, bytes) else text.encode()
 
 
-def _refusing(error: ServiceError) -> Any:
+def _refusing(error: ServiceError, method: str, house: House) -> Any:
     """As a stream, whatever the method: gRPC reads the message of any other before it asks us."""
 
     async def refuse(_: Any, context: Context) -> None:
-        status = told(error)
-        await context.abort(status.code, status.details, status.trailers)
+        caller = Caller(method if method in SCOPES else "unknown", context, house)
+        status = told(error, caller.marks)
+        caller.conclude(status.code.name)
+        await give_up(caller, status)
 
     return grpc.stream_stream_rpc_method_handler(refuse)

@@ -1,6 +1,7 @@
 """The standard health check: of the server under the empty name, of a model under its own."""
 
-from service.api.rpc.call import Context, parse
+from service.api.rpc.call import parse
+from service.api.rpc.caller import Caller, Context
 from service.api.rpc.departure import Departure
 from service.api.rpc.gate import Gate
 from service.api.rpc.proto.health_pb2 import HealthCheckRequest, HealthCheckResponse
@@ -20,26 +21,27 @@ class Health:
         self.departure = departure
         self.gate = gate
 
-    async def check(self, request: HealthCheckRequest, context: Context) -> HealthCheckResponse:
+    async def check(self, request: HealthCheckRequest, caller: Caller) -> HealthCheckResponse:
         """The health of a name.
 
         Raises:
             NotFound: no model has this name.
             Unauthenticated, Forbidden: a model is asked about without a key for it.
         """
-        self._admit(request.service, context)
+        self._admit(request.service, caller.context)
         status = self._status(request.service)
         if status == Response.SERVICE_UNKNOWN:
             raise NotFound(f"no model or service has the name {request.service!r}", "service")
         return Response(status=status)
 
-    async def watch(self, context: Context) -> None:
+    async def watch(self, caller: Caller) -> None:
         """Say the health of a name, and again when it changes: that is, when the service leaves.
 
         Raises:
             Unavailable: the service has left.
             Unauthenticated, Forbidden: as `check`.
         """
+        context = caller.context
         name = parse(HealthCheckRequest, await context.read()).service
         self._admit(name, context)
         said = self._status(name)

@@ -6,7 +6,9 @@ from typing import Any
 
 import grpc
 
-from service.api.rpc.call import Context, stream, unary
+from service.api.exchange import House
+from service.api.rpc.call import stream, unary
+from service.api.rpc.caller import Caller
 from service.api.rpc.conversation import Conversation
 from service.api.rpc.gate import Gate
 from service.api.rpc.health import Health
@@ -14,11 +16,13 @@ from service.api.rpc.inference import InferenceService
 from service.api.rpc.proto import health_pb2, inference_pb2
 
 
-def inference_methods(inference: InferenceService, gate: Gate) -> grpc.GenericRpcHandler:
+def inference_methods(
+    inference: InferenceService, gate: Gate, house: House
+) -> grpc.GenericRpcHandler:
     """`inference.GRPCInferenceService`."""
 
-    async def converse(context: Context) -> None:
-        await Conversation(inference.infer, context, inference.departure, gate).hold()
+    async def converse(caller: Caller) -> None:
+        await Conversation(inference.infer, caller, inference.departure, gate, house).hold()
 
     unaries = {
         "ServerLive": inference.server_live,
@@ -34,17 +38,23 @@ def inference_methods(inference: InferenceService, gate: Gate) -> grpc.GenericRp
         "ModelInfer": inference.model_infer,
     }
     return _registered(
-        inference_pb2, "GRPCInferenceService", unaries, {"ModelStreamInfer": converse}
+        inference_pb2, "GRPCInferenceService", unaries, {"ModelStreamInfer": converse}, house
     )
 
 
-def health_methods(health: Health) -> grpc.GenericRpcHandler:
+def health_methods(health: Health, house: House) -> grpc.GenericRpcHandler:
     """`grpc.health.v1.Health`."""
-    return _registered(health_pb2, "Health", {"Check": health.check}, {"Watch": health.watch})
+    return _registered(
+        health_pb2, "Health", {"Check": health.check}, {"Watch": health.watch}, house
+    )
 
 
 def _registered(
-    messages: ModuleType, service: str, unaries: Mapping[str, Any], streams: Mapping[str, Any]
+    messages: ModuleType,
+    service: str,
+    unaries: Mapping[str, Any],
+    streams: Mapping[str, Any],
+    house: House,
 ) -> grpc.GenericRpcHandler:
     """Every method of a service under its path; one that nobody answers is a KeyError here."""
     descriptor = messages.DESCRIPTOR.services_by_name[service]
@@ -52,8 +62,8 @@ def _registered(
     for method in descriptor.methods:
         name, path = method.name, f"/{descriptor.full_name}/{method.name}"
         if name in streams:
-            handlers[name] = stream(streams[name])
+            handlers[name] = stream(path, streams[name], house)
         else:
             request = getattr(messages, method.input_type.name)
-            handlers[name] = unary(path, request, unaries[name])
+            handlers[name] = unary(path, request, unaries[name], house)
     return grpc.method_handlers_generic_handler(descriptor.full_name, handlers)

@@ -14,19 +14,16 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-import click
 import grpc
 
-from service.access.keyring import Keyring
+from service.api.exchange import House
 from service.api.rpc.departure import Departure
 from service.api.rpc.gate import Gate
 from service.api.rpc.health import Health
 from service.api.rpc.inference import InferenceService
 from service.api.rpc.methods import health_methods, inference_methods
-from service.drain import Drain
-from service.inference import Inference
-from service.repository.keeper import Keeper
 from service.settings import Settings
+from service.telemetry import logs
 
 _SERVING = "_server_main_loop"  # of grpcio
 AGAIN_S = 0.5  # after a server that could not be started
@@ -94,23 +91,18 @@ async def _started(server: grpc.aio.Server) -> list[asyncio.Task[Any]]:
     return [task for task in new if getattr(task.get_coro(), "__name__", "") == _SERVING]
 
 
-async def start_rpc(
-    settings: Settings,
-    inference: Inference,
-    keeper: Keeper,
-    drain: Drain,
-    keyring: Keyring | None,
-) -> RpcServer:
+async def start_rpc(house: House) -> RpcServer:
     """Serve gRPC on `settings.grpc_port`, which several workers share.
 
     Raises:
         OSError: the address cannot be listened on.
     """
-    departure = Departure(drain)
-    answers = InferenceService(inference, keeper, settings.max_queue_rows, departure)
-    gate = Gate(keyring)
+    settings, inference = house.settings, house.inference
+    departure = Departure(house.drain)
+    answers = InferenceService(inference, house.keeper, settings.max_queue_rows, departure)
+    gate = Gate(house)
     health = Health(inference.repository, departure, gate)
-    handlers = inference_methods(answers, gate), health_methods(health)
+    handlers = inference_methods(answers, gate, house), health_methods(health, house)
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
 
     def make(port: int | None) -> tuple[grpc.aio.Server, int]:
@@ -121,7 +113,7 @@ async def start_rpc(
     server, port = make(settings.grpc_port)
     rpc = RpcServer(server, lambda: make(port)[0], departure, settings.shutdown_timeout_s)
     await rpc.start()
-    click.echo(f"gRPC on {host}:{port}", err=True)
+    logs.say(settings, f"gRPC on {host}:{port}")
     return rpc
 
 

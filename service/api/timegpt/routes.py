@@ -8,7 +8,7 @@ from service.api.dialect import Dialect
 from service.api.documentation import json_body
 from service.api.exchange import Exchange
 from service.api.json_body import write_numbers
-from service.api.responses import Reply, answer_headers, json_response, short
+from service.api.responses import Reply, json_response, short
 from service.api.timegpt.question import ForecastBody, Question, read_question
 from service.api.timegpt.vocabulary import find_model
 from service.contract.forecast import ForecastMetadata
@@ -42,7 +42,7 @@ async def forecast(exchange: Exchange) -> Reply:
     content = await exchange.content()
     question = await read_question(content, exchange.inference.repository, exchange.timeout_s)
     answer = await forecast_packed(exchange.forecaster, question.packed)
-    headers = answer_headers(answer.model, answer.version, answer.timing, exchange.arrived)
+    headers = exchange.answered_by(answer.model, answer.version, answer.timing)
     return Reply(await write_answer(question, answer), headers=headers)
 
 

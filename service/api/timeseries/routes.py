@@ -15,7 +15,7 @@ from service.api.documentation import json_body
 from service.api.exchange import Exchange
 from service.api.json_body import JsonBody, read_struct
 from service.api.native import read_model
-from service.api.responses import Reply, answer_headers, json_response, short, to_json
+from service.api.responses import Reply, json_response, short, to_json
 from service.api.timeseries.inputs import InputBody, are_named, read_inputs
 from service.contract.forecast import ForecastMetadata
 from service.contract.timestamp import format_timestamps
@@ -119,9 +119,7 @@ async def forecast(exchange: Exchange) -> Reply:
         timing = timing.longest(answer.timing)
     values = sum(len(one.target) for one in series)
     content = _write(asked, outputs, values)
-    return Reply(
-        content, headers=answer_headers(model.name, model.version, timing, exchange.arrived)
-    )
+    return Reply(content, headers=exchange.answered_by(model.name, model.version, timing))
 
 
 async def _ask(

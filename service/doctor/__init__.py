@@ -1,0 +1,1 @@
+"""`gatecast doctor`: what a service would find here, and what looks wrong."""
