@@ -4,11 +4,13 @@ moto keeps the objects; boto3 puts them there, as any tool of a user would. What
 down, so that a test can say what was loaded.
 """
 
+import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import boto3
 from moto.server import DomainDispatcherApplication, create_backend_app
@@ -20,6 +22,8 @@ CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": "somebody",
     "AWS_SECRET_ACCESS_KEY": "secret",
     "AWS_REGION": "us-east-1",
+    "AWS_DEFAULT_REGION": "us-east-1",  # the same to boto3
+    "NO_PROXY": "127.0.0.1",
 }
 _REFUSAL = b"<?xml version='1.0'?><Error><Code>%s</Code><Message>%s</Message></Error>"
 
@@ -46,13 +50,8 @@ class S3:
         self.hanging = threading.Event()  # set: nobody is answered
         self.released = threading.Event()  # lets go of those who hang
         self.up()
-        self.client = boto3.client(
-            "s3",
-            endpoint_url=self.endpoint,
-            aws_access_key_id="somebody",
-            aws_secret_access_key="secret",
-            region_name="us-east-1",
-        )
+        with patch.dict(os.environ, self.environment):
+            self.client = boto3.client("s3", endpoint_url=self.endpoint)
         self.client.create_bucket(Bucket=BUCKET)
 
     @property
