@@ -21,7 +21,7 @@ def test_the_image_is_built_in_stages_and_installs_its_own_runtime_only(path: st
     *earlier, last = stages(path)
     assert len(earlier) >= 2
     installs = re.findall(r"\[(\w+(?:,\w+)*)\]\"", "".join(earlier))
-    assert installs == [f"{IMAGES[path]},arrow,postgres"]
+    assert installs == [f"{IMAGES[path]},arrow"]
     assert "pip install" not in last
 
 
