@@ -29,8 +29,8 @@ bench: $(VENV)/.test
 # What an image installs, anew: the newest that pyproject.toml allows, each with its hashes.
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --upgrade
 pins: $(VENV)/.test
-	$(BIN)/$(COMPILE) pyproject.toml --extra cpu --extra arrow --output-file docker/requirements-cpu.txt
-	$(BIN)/$(COMPILE) pyproject.toml --extra gpu --extra arrow --output-file docker/requirements-gpu.txt
+	$(BIN)/$(COMPILE) pyproject.toml --extra cpu --extra arrow --extra postgres --output-file docker/requirements-cpu.txt
+	$(BIN)/$(COMPILE) pyproject.toml --extra gpu --extra arrow --extra postgres --output-file docker/requirements-gpu.txt
 	$(BIN)/$(COMPILE) docker/build.in --output-file docker/requirements-build.txt
 
 # A bill of materials of this environment in CycloneDX; an image has its own at /opt/gatecast/sbom.json.
