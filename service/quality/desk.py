@@ -32,7 +32,10 @@ class Desk:
     ) -> AsyncIterator[None]:
         """Forecasts are written and scores are watched."""
         limits = Limits(
-            self.recent_s, settings.quality_rollback_mase, settings.quality_rollback_points
+            recent_s=self.recent_s,
+            mase=settings.quality_rollback_mase,
+            points=settings.quality_rollback_points,
+            follows=settings.watch_s > 0,
         )
         self.recorder.start()
         try:

@@ -33,6 +33,7 @@ class Limits:
     recent_s: float  # what counts as recent
     mase: float | None  # above it; None: never
     points: int  # at least so many
+    follows: bool  # whether this worker follows the folder of models
 
 
 class Watch:
@@ -102,7 +103,8 @@ class Watch:
 
     async def _roll_back(self, name: str, scores: dict[Version, Scores]) -> None:
         """Once, and only to a version that was not rolled back itself."""
-        await self._keeper.look()  # another worker may know of another live version by now
+        if self._limits.follows:
+            await self._keeper.look()  # another worker may know of another live version by now
         lineup = self._repository.lineups.get(name)
         if lineup is None or lineup.previous is None or not self._is_bad(name, scores):
             return
