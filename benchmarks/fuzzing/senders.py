@@ -61,16 +61,24 @@ def _called(message: bytes, future: Any) -> Outcome:
     return Outcome(message, name, name in _OURS)
 
 
-def as_connections(address: tuple[str, int], inputs: Iterable[bytes]) -> list[Outcome]:
-    """Each as all that a connection ever says; the service has to end it, if we do not first."""
-    return asyncio.run(_connect_all(address, iter(inputs)))
+def as_connections(
+    address: tuple[str, int], inputs: Iterable[bytes], *, ends: bool = False
+) -> list[Outcome]:
+    """Each as all that a connection ever says; the service has to end it.
+
+    Args:
+        ends: our side is closed behind it, because the protocol keeps a connection for ever.
+    """
+    return asyncio.run(_connect_all(address, iter(inputs), ends))
 
 
-async def _connect_all(address: tuple[str, int], inputs: Iterator[bytes]) -> list[Outcome]:
+async def _connect_all(
+    address: tuple[str, int], inputs: Iterator[bytes], ends: bool
+) -> list[Outcome]:
     found: list[Outcome] = []
 
     async def one_after_the_other() -> None:
-        found.extend([await _connect(address, sent) for sent in inputs])
+        found.extend([await _connect(address, sent, ends) for sent in inputs])
 
     await asyncio.gather(*(one_after_the_other() for _ in range(AT_ONCE)))
     return found
@@ -85,13 +93,15 @@ async def _opened(address: tuple[str, int]) -> tuple[asyncio.StreamReader, async
             await asyncio.sleep(0.001)
 
 
-async def _connect(address: tuple[str, int], sent: bytes) -> Outcome:
+async def _connect(address: tuple[str, int], sent: bytes, ends: bool) -> Outcome:
     reader, writer = await _opened(address)
     said = b""
     try:
         async with asyncio.timeout(PATIENCE_S):
             writer.write(sent)
-            with suppress(ConnectionError):
+            with suppress(OSError):
+                if ends:
+                    writer.write_eof()
                 while part := await reader.read(1 << 16):
                     said += part
     except TimeoutError:

@@ -4,6 +4,7 @@ Beside `arrow` the only file that imports pyarrow. Types are checked before valu
 only those are read that mean what they say and stand for no more rows than they have bytes.
 """
 
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -71,7 +72,19 @@ def moments(table: pa.Table, name: str) -> tuple[Moments, Zone]:
         counted = column.cast(pa.timestamp("us", zone)).cast(pa.int64())
     except pa.ArrowInvalid as error:
         raise Unservable(f"column {name}: {error}; round it to microseconds", name) from None
-    return np.asarray(counted, np.int64).view("datetime64[us]"), "Z" if zone else ""
+    found = np.asarray(counted, np.int64)
+    _refuse_beyond_dates(found, name)
+    return found.view("datetime64[us]"), "Z" if zone else ""
+
+
+def _refuse_beyond_dates(microseconds: NDArray[np.int64], name: str) -> None:
+    """What no date can be written of; years that a model cannot reach are named by their item."""
+    first, last = np.array([datetime.min, datetime.max], "datetime64[us]").astype(np.int64)
+    beyond = np.flatnonzero((microseconds < first) | (microseconds > last))
+    if beyond.size:
+        row = int(beyond[0])
+        came = f"{microseconds[row]} microseconds from 1970"
+        raise Unservable(f"row {row} of column {name} is {came}, expected years 1 to 9999", name)
 
 
 def numbers(column: Any, name: str) -> Floats:
