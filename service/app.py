@@ -15,7 +15,6 @@ from service.api.bulk import routes
 from service.api.cors import Cors
 from service.api.counted import Counted
 from service.api.dialect import Dialect, Front
-from service.api.exchange import House
 from service.api.generate.routes import generation
 from service.api.guard import Guard
 from service.api.models import models
@@ -30,6 +29,7 @@ from service.drain import Drain
 from service.engine.batcher import Batcher
 from service.forecasting.forecaster import Forecaster
 from service.generation.generator import Generator
+from service.house import House
 from service.inference import Inference
 from service.providers import resolve
 from service.repository.intake import Intake

@@ -22,7 +22,7 @@ from starlette.types import Receive, Scope, Send
 from service.access.keyring import Scope as Access
 from service.api.cors import Cors
 from service.api.documentation import error_responses, path_parameters
-from service.api.exchange import CANCELLED, Exchange, House
+from service.api.exchange import CANCELLED, Exchange
 from service.api.over_asgi import OverAsgi
 from service.api.responses import (
     Errors,
@@ -33,6 +33,7 @@ from service.api.responses import (
     wrong_method,
 )
 from service.errors import ServiceError
+from service.house import House
 from service.telemetry import metrics
 
 Handler = Callable[[Exchange], Awaitable[Reply]]
@@ -173,7 +174,7 @@ def refuse(route: Route, exchange: Exchange) -> Reply | None:
     try:
         exchange.admit(route.scope)
         if route.runs_model:
-            exchange.inference.check_room(exchange.timeout_s)
+            exchange.house.inference.check_room(exchange.timeout_s)
     except ServiceError as error:
         return answer_error(error, route.errors, exchange.marks)
     return None
@@ -200,9 +201,9 @@ def conclude(route: Route, exchange: Exchange, reply: Reply | None) -> None:
     """Count an exchange that has ended, with an answer or with nobody to give it to."""
     status = CANCELLED if reply is None else str(reply.status_code)
     metrics.observe_request(route.path, status, exchange.seconds)
-    if exchange.witness is not None:
+    if exchange.house.witness is not None:
         sent = 0 if reply is None else reply.sent
-        exchange.witness.saw(exchange.account(route.method, route.path, status, sent))
+        exchange.house.witness.saw(exchange.account(route.method, route.path, status, sent))
 
 
 def _refusal(method: str, errors: Errors, error: ServiceError) -> Target:

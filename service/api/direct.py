@@ -15,11 +15,12 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from service.api.dialect import Target, answer, conclude, refuse
-from service.api.exchange import Exchange, House, too_long
+from service.api.exchange import Exchange, too_long
 from service.api.hangup import Hangup
 from service.api.one_write import CONTINUE
 from service.api.responses import Reply, mistake
 from service.errors import ServiceError
+from service.house import House
 
 _LAST_CHUNK = b"0\r\n\r\n"
 

@@ -4,32 +4,21 @@ import asyncio
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from starlette.datastructures import QueryParams
 
-from service.access.keyring import Keyring, Scope, presented
+from service.access.keyring import Scope, presented
 from service.api.compression import decompress
-from service.api.cors import Cors
 from service.api.depth import check_depth
 from service.api.hangup import Hangup
 from service.api.responses import Headers, Marks, answer_headers
-from service.drain import Drain
 from service.engine.job import Timing
 from service.errors import Malformed, TooLarge
-from service.forecasting.forecaster import Forecaster
-from service.generation.generator import Generator
-from service.inference import Inference
-from service.repository.keeper import Keeper
-from service.settings import Settings
+from service.house import House
 from service.telemetry.account import Account, Answered, marks
 from service.telemetry.request_id import HEADER as REQUEST_ID
 from service.telemetry.request_id import request_id
-from service.telemetry.witness import Witness
-
-if TYPE_CHECKING:
-    from service.quality.desk import Desk  # which needs a library that not everyone has
 
 CANCELLED = "cancelled"  # in place of a status: the caller hung up
 
@@ -40,22 +29,6 @@ LONGEST_TIMEOUT_MS = 86_400_000  # a day
 _LARGE = 1 << 16  # packed bytes that are better unpacked beside the event loop
 
 
-@dataclass(slots=True)
-class House:
-    """What every exchange may need of the service."""
-
-    settings: Settings
-    inference: Inference
-    forecaster: Forecaster
-    generator: Generator
-    keeper: Keeper
-    drain: Drain
-    keyring: Keyring | None  # None: everyone may do everything
-    cors: Cors | None = None  # None: no page of another origin may read an answer
-    desk: "Desk | None" = None  # None: no forecast is recorded
-    witness: Witness | None = None  # None: there is neither an access log nor a trace
-
-
 class Exchange(ABC):
     """A request, with what the service knows beside it. One for each exchange of a dialect.
 
@@ -64,23 +37,14 @@ class Exchange(ABC):
 
     __slots__ = (
         "_by_name",
-        "_cors",
-        "_drain",
-        "_keyring",
         "_query",
         "_request_id",
         "_trace",
         "answered",
         "arrived",
-        "desk",
-        "forecaster",
-        "generator",
         "hangup",
-        "inference",
-        "keeper",
+        "house",
         "parameters",
-        "settings",
-        "witness",
     )
 
     def __init__(
@@ -92,33 +56,24 @@ class Exchange(ABC):
         hangup: Hangup,
     ) -> None:
         self.arrived = time.perf_counter()  # seconds, when the head was complete
+        self.house = house
         self.parameters = parameters  # of the path
-        self.settings = house.settings
-        self.inference = house.inference
-        self.forecaster = house.forecaster
-        self.generator = house.generator
-        self.keeper = house.keeper
-        self.desk = house.desk
         self.hangup = hangup
-        self.witness = house.witness
         self.answered: Answered | None = None  # which version did, once one has
         self._request_id: str | None = None
         self._trace: Any = None
-        self._drain = house.drain
-        self._keyring = house.keyring
-        self._cors = house.cors
         self._query = query
         self._by_name: dict[bytes, bytes] = dict(headers)
 
     @property
     def leaving(self) -> bool:
         """Whether nobody else should be sent here."""
-        return not self._drain.ready
+        return not self.house.drain.ready
 
     @property
     def draining(self) -> bool:
         """Whether connections are to close."""
-        return self._drain.begun
+        return self.house.drain.begun
 
     @property
     def seconds(self) -> float:
@@ -147,13 +102,13 @@ class Exchange(ABC):
         Raises:
             Unauthenticated, Forbidden, RateLimited: see `Keyring.admit`.
         """
-        if scope is not None and self._keyring is not None:
-            self._keyring.admit(presented(self._by_name), scope)
+        if scope is not None and self.house.keyring is not None:
+            self.house.keyring.admit(presented(self._by_name), scope)
 
     @property
     def needs_key(self) -> bool:
         """Whether there are keys at all."""
-        return self._keyring is not None
+        return self.house.keyring is not None
 
     @property
     def request_id(self) -> str:
@@ -170,16 +125,16 @@ class Exchange(ABC):
     @property
     def trace(self) -> Any:
         """What it is called in traces; None where there are none."""
-        if self._trace is None and self.witness is not None:
-            self._trace = self.witness.trace(self._by_name.get)
+        if self._trace is None and self.house.witness is not None:
+            self._trace = self.house.witness.trace(self._by_name.get)
         return self._trace
 
     def own_headers(self, status: int) -> Headers:
         """What the answer tells beside its content: to a browser, and how to ask us about it."""
         said: Headers = []
-        if self._cors is not None:
-            said += self._cors.headers(self._by_name.get(b"origin"))
-        if status >= 400 or self.witness is not None or REQUEST_ID in self._by_name:
+        if self.house.cors is not None:
+            said += self.house.cors.headers(self._by_name.get(b"origin"))
+        if status >= 400 or self.house.witness is not None or REQUEST_ID in self._by_name:
             said.append((REQUEST_ID, self.request_id.encode()))
             if self.trace is not None:
                 said.append((TRACE_RESPONSE, self.trace.response))
@@ -196,6 +151,7 @@ class Exchange(ABC):
         Args:
             sent: bytes of the answer's body.
         """
+        keyring = self.house.keyring
         return Account(
             request_id=self.request_id,
             method=method,
@@ -206,7 +162,7 @@ class Exchange(ABC):
             ended=time.perf_counter(),
             wall_ns=time.time_ns(),
             client=self.client,
-            key=None if self._keyring is None else self._keyring.id_of(presented(self._by_name)),
+            key=None if keyring is None else keyring.id_of(presented(self._by_name)),
             answered=self.answered,
             trace=self.trace,
         )
@@ -235,7 +191,7 @@ class Exchange(ABC):
         body = await self._unpacked()
         end = self._by_name.get(SPLIT)
         text = body[: int(end)] if end is not None and end.isdigit() and len(end) <= 12 else body
-        await check_depth(text, self.settings.max_json_depth)
+        await check_depth(text, self.house.settings.max_json_depth)
         return body
 
     async def _unpacked(self) -> bytes:
@@ -247,7 +203,7 @@ class Exchange(ABC):
             Malformed: the body was lost, because the client asked to leave HTTP/1.1.
             ClientDisconnect: the caller hung up.
         """
-        limit = self.settings.max_body_bytes
+        limit = self.house.settings.max_body_bytes
         announced = self._by_name.get(b"content-length", b"0")  # the parser lets only digits pass
         if int(announced) > limit:
             message = f"the body has {int(announced)} bytes, the limit is {limit}"

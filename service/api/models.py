@@ -43,7 +43,7 @@ _VERIFY = msgspec.json.Decoder(VerifyBody)
 @models.get("/v1/models")
 async def every_model(exchange: Exchange) -> Reply:
     """Every model that answers with its versions, and every refused version with the reason."""
-    repository = exchange.inference.repository
+    repository = exchange.house.inference.repository
     live = [_described(lineup) for _, lineup in sorted(repository.lineups.items())]
     refused = [
         {"name": name, "version": version or None, "reason": why}
@@ -56,7 +56,7 @@ async def every_model(exchange: Exchange) -> Reply:
 @models.get("/v1/models/{name}")
 async def model(exchange: Exchange) -> Reply:
     """The whole metadata of one model: signature, training, backtest, parity."""
-    found = exchange.inference.repository.get(exchange.parameters["name"])
+    found = exchange.house.inference.repository.get(exchange.parameters["name"])
     return json_response(found.metadata.model_dump(mode="json"))
 
 
@@ -65,7 +65,7 @@ async def promote(exchange: Exchange) -> Reply:
     """Let an alias mean a version, once that is verified and warm; null takes the alias away."""
     name = checked(exchange.parameters["name"])
     asked = read_struct(_PROMOTE, await exchange.content())
-    promoting = exchange.keeper.promote(name, asked.version, asked.alias, asked.share)
+    promoting = exchange.house.keeper.promote(name, asked.version, asked.alias, asked.share)
     return json_response(_described(await asyncio.shield(promoting)))
 
 
@@ -74,7 +74,7 @@ async def rollback(exchange: Exchange) -> Reply:
     """Let the version answer that did before."""
     name = checked(exchange.parameters["name"])
     await exchange.content()
-    return json_response(_described(await asyncio.shield(exchange.keeper.rollback(name))))
+    return json_response(_described(await asyncio.shield(exchange.house.keeper.rollback(name))))
 
 
 @models.post("/v1/models/{name}/verify", scope="admin", openapi_extra=json_body(VerifyBody))
@@ -82,7 +82,7 @@ async def verify(exchange: Exchange) -> Reply:
     """Read a version, prove its golden answers on this machine, and let go of it again."""
     name = checked(exchange.parameters["name"])
     asked = read_struct(_VERIFY, await exchange.content())
-    found = await asyncio.shield(exchange.keeper.verify(name, asked.version))
+    found = await asyncio.shield(exchange.house.keeper.verify(name, asked.version))
     content = {"name": name, "version": asked.version, "provider": found.runtime.provider}
     return json_response({**content, "verified": True})
 
@@ -93,7 +93,7 @@ async def delete(exchange: Exchange) -> Reply:
     name = checked(exchange.parameters["name"])
     version = read_version(exchange.parameters["version"])
     await exchange.content()
-    await asyncio.shield(exchange.keeper.delete(name, version))
+    await asyncio.shield(exchange.house.keeper.delete(name, version))
     return json_response({"name": name, "version": version, "deleted": True})
 
 

@@ -122,8 +122,8 @@ async def forecast(exchange: Exchange) -> Reply:
     """Forecast every series of the body; missing values are null, the newest steps count."""
     timeout_s = exchange.timeout_s
     body = _BODY.read(await exchange.content())
-    exchange.inference.check_rows(len(body.series))
-    answer = await exchange.forecaster.forecast(_inquiry(body, timeout_s))
+    exchange.house.inference.check_rows(len(body.series))
+    answer = await exchange.house.forecaster.forecast(_inquiry(body, timeout_s))
     headers = exchange.answered_by(answer.model, answer.version, answer.timing)
     return Reply(write_forecast(answer), headers=headers)
 

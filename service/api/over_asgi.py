@@ -3,8 +3,9 @@
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope
 
-from service.api.exchange import Exchange, House, too_long
+from service.api.exchange import Exchange, too_long
 from service.api.hangup import hangup_of
+from service.house import House
 
 
 class OverAsgi(Exchange):

@@ -69,8 +69,8 @@ async def get_quality(exchange: Exchange) -> Reply:
     """How good the forecasts of a model were, by version: of all that is kept, and recently."""
     desk = _desk(exchange)
     name = exchange.parameters["name"]
-    exchange.inference.repository.get_for(ForecastMetadata, name)
-    lineup = exchange.inference.repository.lineups[name]
+    exchange.house.inference.repository.get_for(ForecastMetadata, name)
+    lineup = exchange.house.inference.repository.lineups[name]
     everything, recent = await desk.scores(name)
     versions = [
         {
@@ -87,9 +87,9 @@ async def get_quality(exchange: Exchange) -> Reply:
 
 
 def _desk(exchange: Exchange) -> "Desk":
-    if exchange.desk is None:
+    if exchange.house.desk is None:
         raise NotFound("no actuals are kept here; start the service with --quality")
-    return exchange.desk
+    return exchange.house.desk
 
 
 def _read(content: bytes) -> ActualBody | list[ActualBody]:

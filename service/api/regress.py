@@ -52,7 +52,7 @@ _BODY = BodyReader(RegressBody)
 )
 async def predict(exchange: Exchange) -> Reply:
     """Predict the target of every row of the body."""
-    inference, timeout_s = exchange.inference, exchange.timeout_s
+    inference, timeout_s = exchange.house.inference, exchange.timeout_s
     content = await exchange.content()
     body = _BODY.read(content)
     name, version = read_model(body.model)

@@ -72,7 +72,7 @@ async def forecast_bulk(exchange: Exchange) -> Reply:
     for one in {media, wanted} - {JSON}:
         tables.check_installed(one)
     packed = replace(await _read(exchange, media), timeout_s=exchange.timeout_s)
-    answer = await forecast_packed(exchange.forecaster, packed)
+    answer = await forecast_packed(exchange.house.forecaster, packed)
     headers = exchange.answered_by(answer.model, answer.version, answer.timing)
     if wanted == JSON:
         parts = write_forecast(answer)
@@ -118,21 +118,21 @@ async def _read(exchange: Exchange, media: str) -> Packed:
         if exchange.query_params:
             message = "the query is for tables; say it in the body of packed JSON"
             raise Malformed(message, next(iter(exchange.query_params)))
-        limit = exchange.inference.batcher.max_queue_rows
+        limit = exchange.house.inference.batcher.max_queue_rows
         return await read_packed(await exchange.content(), limit)
     asked = tables.read_query(exchange.query_params)
-    find = exchange.inference.repository.get_for
+    find = exchange.house.inference.repository.get_for
     find(ForecastMetadata, asked.model, asked.version)
     body = await exchange.content()
     model = find(ForecastMetadata, asked.model, asked.version, body)
-    signature, limit = model.metadata.signature, exchange.settings.max_body_bytes
+    signature, limit = model.metadata.signature, exchange.house.settings.max_body_bytes
     helper, left = _helper(exchange), exchange.timeout_s
     table = await tables.read_table(helper, media, body, asked, signature, limit, left)
     return replace(table, found=model)
 
 
 def _helper(exchange: Exchange) -> Helper:
-    memory = _MEMORY + _TIMES * exchange.settings.max_body_bytes
+    memory = _MEMORY + _TIMES * exchange.house.settings.max_body_bytes
     return helpers.setdefault(memory, Helper(memory))
 
 

@@ -83,8 +83,8 @@ async def generate(exchange: Exchange) -> Reply:
     body = _BODY.read(await exchange.content())
     inquiry = _inquiry(body, timeout_s)
     if body.stream:
-        return await _begun(exchange.generator.begin(inquiry), exchange)
-    text = await exchange.generator.generate(inquiry)
+        return await _begun(exchange.house.generator.begin(inquiry), exchange)
+    text = await exchange.house.generator.generate(inquiry)
     headers = exchange.answered_by(text.model, text.version, text.timing)
     return Reply(_write(text), headers=headers)
 

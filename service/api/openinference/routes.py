@@ -54,7 +54,7 @@ openinference = Dialect(write_error, prefix="/v2", tag="Open Inference Protocol"
 @openinference.post(f"{_MODEL_VERSION}/infer", runs_model=True, **_BODY)
 async def infer(exchange: Exchange) -> Reply:
     """Tensors in, tensors out; JSON or binary, as the request says."""
-    inference, allowed = exchange.inference, exchange.timeout_s
+    inference, allowed = exchange.house.inference, exchange.timeout_s
     body = await exchange.content()
     name, version = exchange.parameters["name"], _version(exchange)
     found = inference.repository.get(name, version, body)
@@ -89,7 +89,7 @@ async def live(_: Exchange) -> Reply:
 async def ready(exchange: Exchange) -> Reply:
     """200 while models are served; 503 without one, and from SIGTERM on."""
     _not_leaving(exchange)
-    if not exchange.inference.repository.live:
+    if not exchange.house.inference.repository.live:
         raise Unavailable("no model is served; see the log for why, or train one")
     return json_response({"ready": True})
 
@@ -97,7 +97,7 @@ async def ready(exchange: Exchange) -> Reply:
 @openinference.get("/v2/models/stats", scope="metrics")
 async def all_statistics(exchange: Exchange) -> Reply:
     """How many requests all models answered, and where the time went."""
-    live = sorted(exchange.inference.repository.live.items())
+    live = sorted(exchange.house.inference.repository.live.items())
     found = [statistics(name, model.metadata.version) for name, model in live]
     return json_response(describe.statistics(found))
 
@@ -122,7 +122,7 @@ async def model_ready(exchange: Exchange) -> Reply:
 @openinference.get(f"{_MODEL_VERSION}/config")
 async def config(exchange: Exchange) -> Reply:
     """The configuration of a model, in Triton's form."""
-    return json_response(describe.config(_live(exchange), exchange.settings.max_queue_rows))
+    return json_response(describe.config(_live(exchange), exchange.house.settings.max_queue_rows))
 
 
 @openinference.get(f"{_MODEL}/stats", scope="metrics")
@@ -138,14 +138,14 @@ async def model_statistics(exchange: Exchange) -> Reply:
 async def index(exchange: Exchange) -> Reply:
     """Every warm version, and the refused ones; {"ready": true} leaves those out."""
     wanted = _read_index(await exchange.content())
-    return json_response(describe.index(exchange.inference.repository, ready=wanted.ready))
+    return json_response(describe.index(exchange.house.inference.repository, ready=wanted.ready))
 
 
 @openinference.post("/v2/repository/models/{name}/load", scope="admin")
 async def load(exchange: Exchange) -> Reply:
     """Let a model answer, with what its folder holds now."""
     await exchange.content()
-    await lifecycle.load(exchange.keeper, exchange.parameters["name"])
+    await lifecycle.load(exchange.house.keeper, exchange.parameters["name"])
     return json_response({})
 
 
@@ -153,7 +153,7 @@ async def load(exchange: Exchange) -> Reply:
 async def unload(exchange: Exchange) -> Reply:
     """Let a model answer no longer, until it is loaded."""
     await exchange.content()
-    await lifecycle.unload(exchange.keeper, exchange.parameters["name"])
+    await lifecycle.unload(exchange.house.keeper, exchange.parameters["name"])
     return json_response({})
 
 
@@ -173,7 +173,7 @@ def _read_index(body: bytes) -> _Index:
 
 
 def _live(exchange: Exchange) -> AnyModel:
-    repository = exchange.inference.repository
+    repository = exchange.house.inference.repository
     return repository.get(exchange.parameters["name"], _version(exchange))
 
 

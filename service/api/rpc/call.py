@@ -12,11 +12,12 @@ from typing import Any, NoReturn, TypeVar
 import grpc
 from google.protobuf.message import DecodeError, Message
 
-from service.api.exchange import CANCELLED, House
+from service.api.exchange import CANCELLED
 from service.api.responses import Marks, mistake, observe_error
 from service.api.rpc.caller import Caller, Context
 from service.api.rpc.errors import Status, status_of
 from service.errors import Malformed, ServiceError
+from service.house import House
 from service.telemetry import metrics
 
 Request = TypeVar("Request", bound=Message)

@@ -7,10 +7,10 @@ from urllib.parse import unquote
 import grpc
 
 from service.access.keyring import presented
-from service.api.exchange import House
 from service.api.responses import Marks, answer_headers
 from service.api.rpc.errors import Metadata
 from service.engine.job import Timing
+from service.house import House
 from service.telemetry.account import Account, Answered, marks
 from service.telemetry.request_id import HEADER, request_id
 

@@ -6,7 +6,6 @@ An error belongs to its request and is told in the stream, which goes on.
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from service.api.exchange import House
 from service.api.rpc.call import counted, parse
 from service.api.rpc.caller import Caller
 from service.api.rpc.departure import Departure
@@ -19,6 +18,7 @@ from service.api.rpc.proto.inference_pb2 import (
     ModelStreamInferResponse,
 )
 from service.errors import Unavailable
+from service.house import House
 from service.inference import TensorAnswer
 
 METHOD = "/inference.GRPCInferenceService/ModelStreamInfer"

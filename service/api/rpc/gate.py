@@ -6,10 +6,10 @@ from typing import Any
 import grpc
 
 from service.access.keyring import Scope, presented
-from service.api.exchange import House
 from service.api.rpc.call import give_up, told
 from service.api.rpc.caller import Caller, Context
 from service.errors import ServiceError
+from service.house import House
 
 _INFERENCE = "/inference.GRPCInferenceService/"
 _HEALTH = "/grpc.health.v1.Health/"

@@ -6,7 +6,6 @@ from typing import Any
 
 import grpc
 
-from service.api.exchange import House
 from service.api.rpc.call import stream, unary
 from service.api.rpc.caller import Caller
 from service.api.rpc.conversation import Conversation
@@ -14,6 +13,7 @@ from service.api.rpc.gate import Gate
 from service.api.rpc.health import Health
 from service.api.rpc.inference import InferenceService
 from service.api.rpc.proto import health_pb2, inference_pb2
+from service.house import House
 
 
 def inference_methods(

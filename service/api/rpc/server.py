@@ -16,12 +16,12 @@ from typing import Any
 
 import grpc
 
-from service.api.exchange import House
 from service.api.rpc.departure import Departure
 from service.api.rpc.gate import Gate
 from service.api.rpc.health import Health
 from service.api.rpc.inference import InferenceService
 from service.api.rpc.methods import health_methods, inference_methods
+from service.house import House
 from service.settings import Settings
 from service.telemetry import logs
 

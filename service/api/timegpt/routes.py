@@ -40,8 +40,8 @@ timegpt = Dialect(write_error, prefix="/v2/forecast", tag="TimeGPT")
 async def forecast(exchange: Exchange) -> Reply:
     """Forecast packed series: `y` end to end and the `sizes` of the series in it."""
     content = await exchange.content()
-    question = await read_question(content, exchange.inference.repository, exchange.timeout_s)
-    answer = await forecast_packed(exchange.forecaster, question.packed)
+    question = await read_question(content, exchange.house.inference.repository, exchange.timeout_s)
+    answer = await forecast_packed(exchange.house.forecaster, question.packed)
     headers = exchange.answered_by(answer.model, answer.version, answer.timing)
     return Reply(await write_answer(question, answer), headers=headers)
 
@@ -59,7 +59,7 @@ async def model_params(exchange: Exchange) -> Reply:
     for name in ("model", "freq"):
         if name not in query:
             raise Malformed(f"{name} is missing; send ?model=...&freq=...", name)
-    repository = exchange.inference.repository
+    repository = exchange.house.inference.repository
     signature = find_model(repository, query["model"], query["freq"]).metadata.signature
     limits = {"input_size": signature.context_length, "horizon": signature.horizon}
     return json_response({"detail": limits})
@@ -68,7 +68,7 @@ async def model_params(exchange: Exchange) -> Reply:
 @timegpt.get("/v2/models")
 async def models(exchange: Exchange) -> Reply:
     """The names that `model` may be, beside TimeGPT's own."""
-    names = list(exchange.inference.repository.all_for(ForecastMetadata))
+    names = list(exchange.house.inference.repository.all_for(ForecastMetadata))
     return json_response({"models": [{"name": name} for name in names]})
 
 

@@ -82,7 +82,7 @@ _DECODER = msgspec.json.Decoder(ForecastBody[msgspec.Raw])
 @timeseries.get("/v1/timeseries/models")
 async def models(exchange: Exchange) -> Reply:
     """The names of the models that answer."""
-    return json_response(list(exchange.inference.repository.all_for(ForecastMetadata)))
+    return json_response(list(exchange.house.inference.repository.all_for(ForecastMetadata)))
 
 
 @timeseries.post(
@@ -92,7 +92,7 @@ async def models(exchange: Exchange) -> Reply:
 )
 async def forecast(exchange: Exchange) -> Reply:
     """Forecast every input."""
-    inference = exchange.inference
+    inference = exchange.house.inference
     body = JsonBody(await exchange.content())
     asked = body.struct(_DECODER)
     inference.check_rows(len(asked.inputs))
@@ -113,7 +113,7 @@ async def forecast(exchange: Exchange) -> Reply:
     )
     outputs: list[bytes] = []
     timing = NOWHERE
-    async for first, answer in _ask(exchange.forecaster, inquiry, found):
+    async for first, answer in _ask(exchange.house.forecaster, inquiry, found):
         some = inputs[first : first + CHUNK]
         outputs += [_output(one, answer, at, levels) for at, one in enumerate(some)]
         timing = timing.longest(answer.timing)

@@ -14,10 +14,11 @@ from uvicorn.server import ServerState
 from service.api.connection import Connection
 from service.api.cors import Cors
 from service.api.dialect import Dialect, Front
-from service.api.exchange import Exchange, House
+from service.api.exchange import Exchange
 from service.api.responses import Reply, error_response, json_response
 from service.drain import Drain
 from service.errors import Overloaded
+from service.house import House
 from service.settings import Settings
 
 LIMIT = 2_000_000  # bytes of a body
