@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PORT ?= 8080
 
-.PHONY: demo test serve bench clean
+.PHONY: demo test serve bench pins sbom clean
 
 # Train on the airline passengers, prove parity, serve, ask once, stop.
 demo: $(VENV)/.demo
@@ -25,6 +25,18 @@ serve: $(VENV)/.demo
 # Speed as ratios measured in one run.
 bench: $(VENV)/.test
 	$(BIN)/python -m benchmarks.serving
+
+# What an image installs, anew: the newest that pyproject.toml allows, each with its hashes.
+COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --upgrade
+pins: $(VENV)/.test
+	$(BIN)/$(COMPILE) pyproject.toml --extra cpu --extra arrow --extra otel --extra postgres --output-file docker/requirements-cpu.txt
+	$(BIN)/$(COMPILE) pyproject.toml --extra gpu --extra arrow --extra otel --extra postgres --output-file docker/requirements-gpu.txt
+	$(BIN)/$(COMPILE) docker/build.in --output-file docker/requirements-build.txt
+
+# A bill of materials of this environment in CycloneDX; an image has its own at /opt/gatecast/sbom.json.
+sbom: $(VENV)/.test
+	mkdir -p dist
+	$(BIN)/cyclonedx-py environment --output-reproducible --output-file dist/sbom.json $(BIN)/python
 
 clean:
 	rm -rf $(VENV) dist

@@ -4,6 +4,7 @@ import gc
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
@@ -20,6 +21,7 @@ from service.api.guard import Guard
 from service.api.models import models
 from service.api.native import native
 from service.api.openinference.routes import openinference
+from service.api.quality import quality
 from service.api.regress import regression
 from service.api.responses import install_error_handlers
 from service.api.timegpt.routes import timegpt
@@ -37,6 +39,9 @@ from service.settings import Settings, origins
 from service.telemetry import metrics
 from service.telemetry.witness import witness
 
+if TYPE_CHECKING:
+    from service.quality.desk import Desk
+
 DIALECTS: list[Dialect] = [
     models,
     native,
@@ -46,6 +51,7 @@ DIALECTS: list[Dialect] = [
     openinference,
     timegpt,
     timeseries,
+    quality,
 ]
 
 # Seconds after which a thread that wants Python's lock gets it. With the usual 5 ms a lane would
@@ -75,13 +81,17 @@ def create_app(settings: Settings | None = None) -> Front:
             inference = _start(settings, intake.load(), leaving)
             leaving.push_async_callback(routes.close)
             app.state.inference = inference
-            forecaster = Forecaster(inference)
+            desk = _desk(settings)
+            forecaster = Forecaster(inference, None if desk is None else desk.recorder.offer)
             generator = Generator(inference.repository, inference.batcher, settings.max_text_tokens)
             keeper = _keep(intake, inference, generator)
             front.house = House(
                 *(settings, inference, forecaster, generator, keeper, drain),
-                *(keyring, cors, seen_by),
+                *(keyring, cors, desk, seen_by),
             )
+            if desk is not None:
+                repository = inference.repository
+                await leaving.enter_async_context(desk.working(settings, repository, keeper))
             await _start_rpc(front.house, leaving)
             await leaving.enter_async_context(keeper.watching(settings.watch_s))
             metrics.observe_start()
@@ -123,6 +133,15 @@ def _start(settings: Settings, repository: Repository, leaving: AsyncExitStack) 
     return Inference(repository, batcher, settings.max_context_steps)
 
 
+def _desk(settings: Settings) -> "Desk | None":
+    """Where forecasts are recorded, if they are."""
+    if settings.quality is None:
+        return None
+    from service.quality.desk import make_desk  # needs a library that not everyone has
+
+    return make_desk(settings.quality, settings)
+
+
 def _keep(intake: Intake, inference: Inference, generator: Generator) -> Keeper:
     """What changes the models while they serve, and tells who has something of them."""
 
@@ -139,7 +158,7 @@ async def _start_rpc(house: House, leaving: AsyncExitStack) -> None:
     from service.api.rpc.server import start_rpc  # large, so only where it is wanted
 
     rpc = await start_rpc(house)
-    leaving.push_async_callback(rpc.stop, house.settings.shutdown_timeout_s)
+    leaving.push_async_callback(rpc.stop)
 
 
 def _tune_interpreter() -> None:

@@ -55,8 +55,11 @@ def _run(asked: Settings) -> None:
     from service.api.rpc.port import reserved
     from service.processes.serve import serve as run
     from service.providers import ProviderUnavailable, choose
+    from service.quality.address import check_quality
 
     check_exposure(asked)
+    if asked.quality is not None:
+        check_quality(asked.quality)
     try:
         chosen = choose(asked.provider)
     except ProviderUnavailable as error:
@@ -81,7 +84,11 @@ def _run(asked: Settings) -> None:
 
 
 def _tell(settings: Settings) -> None:
-    """What they are."""
+    """What they are, without a password."""
+    if settings.quality is not None:
+        from service.quality.address import hidden
+
+        settings = settings.model_copy(update={"quality": hidden(settings.quality)})
     if settings.log_format == "json":
         logs.say(settings, "settings", settings=settings.model_dump(mode="json"))
         return

@@ -1,8 +1,10 @@
 """Leaving without losing a request: what happens between SIGTERM and the end of the process.
 
-uvicorn stops listening, lets requests in progress finish and closes idle connections at once. A
-request that a client has just written to such a connection would be lost, so ours stay open for a
-grace period: what arrives is answered, and told to close.
+First it is said to whoever asks whether the service is ready, while everything else goes on as long
+as `drain_lead_s` says: a balancer needs that time to send its callers elsewhere. Then uvicorn stops
+listening, lets requests in progress finish and closes idle connections at once. A request that a
+client has just written to such a connection would be lost, so ours stay open for a grace period:
+what arrives is answered, and told to close.
 """
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -13,7 +15,13 @@ class Drain:
 
     def __init__(self, grace_s: float) -> None:
         self.grace_s = grace_s
-        self.begun = False
+        self.announced = False  # to those who ask for readiness, and to nobody else
+        self.begun = False  # no new connections, and open ones are told to close
+
+    @property
+    def ready(self) -> bool:
+        """Whether others may still be sent here."""
+        return not (self.announced or self.begun)
 
 
 class DrainingProtocol(HttpToolsProtocol):

@@ -138,10 +138,17 @@ class InferenceFailed(ServiceError):
 
 
 class Unavailable(ServiceError):
-    """Not ready, or shutting down: another instance may answer."""
+    """Not ready, or shutting down: another instance may answer.
+
+    `retry_after` is in seconds, where it is known.
+    """
 
     status = 503
     error_type = "unavailable"
+
+    def __init__(self, message: str, retry_after: int | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class DeadlineExceeded(ServiceError):

@@ -158,6 +158,12 @@ class Settings(BaseSettings):
         description="Seconds a connection may ask nothing, or not read its answer, before it is "
         "closed. Shorter than a proxy's own, requests are lost between the two.",
     )
+    drain_lead_s: float = Field(
+        0.0,
+        ge=0,
+        description="Seconds after SIGTERM in which readiness is already 503 and everything else "
+        "goes on, new connections too: the time a balancer takes to send nobody here any more.",
+    )
     drain_grace_s: float = Field(
         1.0,
         ge=0,
@@ -168,6 +174,56 @@ class Settings(BaseSettings):
         30,
         ge=1,
         description="Seconds in-flight requests may take after SIGTERM before they are cut off.",
+    )
+    quality: str | None = Field(
+        None,
+        description="Where forecasts and actuals are kept: a file of SQLite, or "
+        "postgresql://USER@HOST/DATABASE. None records nothing, and takes no actuals.",
+    )
+    quality_share: float = Field(
+        100.0,
+        gt=0,
+        le=100,
+        description="Percent of the items whose forecasts are recorded, the same ones always. "
+        "Fewer cost less and last longer within quality_keep_rows.",
+    )
+    quality_keep_days: float = Field(
+        90.0,
+        gt=0,
+        le=36_500,
+        description="Days after which recorded forecasts and actuals are deleted. An actual that "
+        "comes later meets nothing.",
+    )
+    quality_keep_rows: int = Field(
+        200_000,
+        ge=1,
+        description="Forecasts of one series that are kept, the newest ones; each takes about a "
+        "kilobyte, and scores of millions take seconds to read.",
+    )
+    quality_recent_days: float = Field(
+        7.0,
+        gt=0,
+        le=36_500,
+        description="Days that recent scores, those of /metrics and of a rollback, look back.",
+    )
+    quality_watch_s: float = Field(
+        60.0,
+        gt=0,
+        le=86_400,
+        description="Seconds between two looks at the scores, in each worker, for /metrics and "
+        "for a rollback.",
+    )
+    quality_rollback_mase: float | None = Field(
+        None,
+        gt=0,
+        description="Recent MASE above which the live version is rolled back, once. None never "
+        "does; with it, whoever may post actuals has a say in which version answers.",
+    )
+    quality_rollback_points: int = Field(
+        1_000,
+        ge=1,
+        description="Steps with an actual that a version must have before it is rolled back. A low "
+        "number lets chance decide.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Verbosity of the log on standard error."

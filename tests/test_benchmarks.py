@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks import load
+from benchmarks import load, soak
 from benchmarks.load import LoadFailed, Question
 from benchmarks.serving import figures, questions
 from benchmarks.serving.figures import Figure
@@ -156,3 +156,11 @@ def test_every_dialect_asks_with_the_same_numbers() -> None:
     native = json.loads(questions.native("S", rows).body)["series"][0]["target"]
     tensors = json.loads(questions.open_inference("S", rows).body)["inputs"]
     assert native == tensors[0]["data"] == [100.1, 99.33]
+
+
+def test_the_slope_of_memory_and_its_error_are_those_of_least_squares() -> None:
+    random = np.random.default_rng(0)
+    seconds = random.uniform(0, 100, 50)
+    mib = 300 + 0.25 * seconds + random.normal(size=50)
+    coefficients, covariance = np.polyfit(seconds, mib, 1, cov=True)
+    assert soak.line(seconds, mib) == pytest.approx((coefficients[0], covariance[0, 0] ** 0.5))

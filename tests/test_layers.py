@@ -61,6 +61,12 @@ def test_only_the_room_of_grpc_imports_it(path: Path) -> None:
         assert not roots(path) & {"grpc", "google"}
 
 
+@pytest.mark.parametrize("path", MODULES, ids=name)
+def test_only_the_room_of_quality_imports_a_database(path: Path) -> None:
+    if not path.is_relative_to(ROOT / "service/quality"):
+        assert not roots(path) & {"sqlalchemy", "sqlite3", "psycopg"}
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "service/contract").rglob("*.py")), ids=name)
 def test_the_contract_knows_nothing_but_numpy_and_pydantic(path: Path) -> None:
     ours = {found for found in imports(path) if found.startswith("service")}

@@ -60,7 +60,7 @@ def torch_answer(
     with torch.no_grad():
         scaled = network.rescale(*tensors[:2])
         quantiles = network(*tensors)
-    return quantiles.numpy(), (scaled.magnitude * scaled.scale).squeeze(1).numpy()
+    return quantiles.numpy(), (scaled.magnitude * scaled.scale).flatten().numpy()
 
 
 def _targets(signature: ForecastSignature) -> Mapping[str, list[NDArray[np.float64]]]:

@@ -1,5 +1,6 @@
 """Where a fit stands, on disk: an interrupted training continues to the same bits."""
 
+import io
 import math
 import os
 from dataclasses import asdict, dataclass, field
@@ -43,7 +44,11 @@ def save(
     optimiser: torch.optim.Optimizer,
     state: State,
 ) -> None:
-    """Write to a neighbour and rename: a kill in the middle leaves the previous checkpoint."""
+    """Write to a neighbour and rename: a kill in the middle leaves the previous checkpoint.
+
+    Raises:
+        OSError: the disk is full, say; the previous checkpoint is still there.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     content: dict[str, Any] = {
         "identity": identity,
@@ -53,8 +58,14 @@ def save(
         "state": asdict(state),
     }
     unfinished = path.with_suffix(".unfinished")
-    torch.save(content, unfinished)
-    os.replace(unfinished, path)
+    data = io.BytesIO()  # what torch raises where a file cannot be written is no OSError
+    torch.save(content, data)
+    try:
+        unfinished.write_bytes(data.getbuffer())
+        os.replace(unfinished, path)
+    except OSError:
+        unfinished.unlink(missing_ok=True)
+        raise
 
 
 def load(

@@ -80,7 +80,7 @@ def train(
             folder = story(progress=progress.share, say=progress.say)
     except (InvalidTable, CannotResume, DeviceUnavailable, Diverged) as error:
         raise click.ClickException(str(error)) from None
-    except (ExportFailed, InvalidArtifact, ParityFailed) as error:
+    except (ExportFailed, InvalidArtifact, ParityFailed, OSError) as error:
         raise click.ClickException(f"nothing is published: {error}") from None
     except KeyboardInterrupt:
         kept = "the same command with --resume continues from the last check"

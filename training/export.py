@@ -10,8 +10,6 @@ import hashlib
 import inspect
 import logging
 import os
-import shutil
-import tempfile
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -26,6 +24,7 @@ from torch import Tensor, nn
 from service.contract import layout
 from service.contract.metadata import ModelFile, Signature, TensorSpec
 from training.gru import Convention
+from training.unfinished import unfinished
 
 OPSET = 20  # GRU at version 14, the newest that ONNX Runtime's CUDA provider registers
 IR_VERSION = 10
@@ -67,19 +66,18 @@ def publish(models: Path, name: str, write: Callable[[Path, int], None]) -> Path
     home.mkdir(parents=True, exist_ok=True)
     while True:
         version = max(layout.versions(models, name), default=0) + 1
-        unfinished = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=home))
-        try:
-            write(unfinished, version)
-            unfinished.chmod(0o755)  # mkdtemp's folder is for its owner only
-            _sync(unfinished)
-            os.rename(unfinished, layout.folder(models, name, version))
+        with unfinished(home) as folder:
+            write(folder, version)
+            folder.chmod(0o755)  # mkdtemp's folder is for its owner only
+            _sync(folder)
+            try:
+                os.rename(folder, layout.folder(models, name, version))
+            except OSError as error:
+                if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                    raise
+                continue  # another publisher took the number: build the next one
+            _sync_entry(home)
             return layout.folder(models, name, version)
-        except OSError as error:
-            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
-                raise
-            # another publisher took the number: build the next one
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def trace(
@@ -190,8 +188,13 @@ def _sync(folder: Path) -> None:
     """Files first, then the rename: a power cut must not leave a named version of empty files."""
     for path in folder.rglob("*"):
         if path.is_file():
-            descriptor = os.open(path, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            _sync_entry(path)
+
+
+def _sync_entry(path: Path) -> None:
+    """A file, or the names in a folder: without the latter the rename itself may be forgotten."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

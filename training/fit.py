@@ -201,8 +201,9 @@ def _schedule(share: float, warm_up: float) -> float:
 def _loss(network: GRUForecaster, forward: Callable[..., Tensor], batch: Batch) -> Tensor:
     context, lengths, *_ = batch.inputs
     scaled = network.rescale(context, lengths)
-    silent = scaled.magnitude == 0  # forecast as zero whatever the weights are
-    unit = scaled.scale.clamp(min=SMALLEST_UNIT) * torch.where(silent, 1.0, scaled.magnitude)
+    magnitude, scale = scaled.magnitude.squeeze(-1), scaled.scale.squeeze(-1)  # [B, 1]
+    silent = magnitude == 0  # forecast as zero whatever the weights are
+    unit = scale.clamp(min=SMALLEST_UNIT) * torch.where(silent, 1.0, magnitude)
     target = torch.where(silent, torch.nan, batch.target)
     levels = torch.tensor(network.config.quantile_levels, device=target.device)
     return pinball_loss(forward(*batch.inputs), target, unit, levels)

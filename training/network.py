@@ -24,7 +24,7 @@ from training.layers import base
 from training.layers.calendar import Calendar
 from training.layers.covariates import Categories, Numbers
 from training.layers.decoder import Decoder
-from training.layers.scaling import Scaled, rescale, with_mask
+from training.layers.scaling import Scaled, rescale
 from training.windows import Flat
 
 OF_TARGET = 4  # features of a past step: value, seasonal change, and whether each of them is known
@@ -86,14 +86,14 @@ class GRUForecaster(nn.Module):
         state = self._with_series(self.encode(torch.cat(past, -1), lengths), given)  # [B, N]
         ahead = [start.features, *(self._horizon_of(part, lengths) for part in steps)]
         residual, gates = self.decoder(state, torch.cat(ahead, -1))  # [B, H, Q], [B, H, A]
-        moves = gates * (start.alternatives - start.seasonal.unsqueeze(-1))
-        moved = start.seasonal + moves.sum(-1)  # [B, H]
-        quantiles: Tensor = moved.unsqueeze(-1) + residual * scaled.scale.unsqueeze(-1)
-        return quantiles * scaled.magnitude.unsqueeze(-1)
+        moves = gates * (start.alternatives - start.seasonal)
+        moved = start.seasonal + moves.sum(-1, keepdim=True)  # [B, H, 1]
+        quantiles: Tensor = moved + residual * scaled.scale
+        return quantiles * scaled.magnitude
 
     def rescale(self, context: Tensor, lengths: Tensor) -> Scaled:
         """The context in units of each row; see `scaling.rescale`."""
-        return rescale(context, lengths, self.config.seasonality)
+        return rescale(context, lengths, self.config.seasonality, base.reach(self.config))
 
     def encode(self, features: Tensor, lengths: Tensor) -> Tensor:
         """Features of the past [B, C, F] -> final state of the last layer [B, N]."""
@@ -110,9 +110,8 @@ class GRUForecaster(nn.Module):
         The value relative to the last observed one and its seasonal change, both in units of scale
         and squashed by asinh against heavy tails, and whether each is known.
         """
-        level = torch.asinh((scaled.values - scaled.last) / scaled.scale)
-        change = torch.asinh(scaled.change / scaled.scale)
-        return with_mask(torch.stack([level, change], -1))
+        moves = torch.asinh(scaled.moves / scaled.scale)  # [B, 2, C]
+        return torch.cat([moves, scaled.known], 1).transpose(1, 2)
 
     def _of_steps(self, given: dict[str, Tensor]) -> list[Tensor]:
         """What is known of past and future steps alike: parts of [B, C + H, F]."""

@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from service.contract.forecast import Evaluation, ForecastMetadata, ForecastTraining, Scores
+from service.contract.forecast import Evaluation, ForecastMetadata, ForecastTraining, Scores, Seen
 from service.contract.placement import place
 from training import cases, report, windows
 from training.config import FitConfig, NetworkConfig
 from training.data import Panel
-from training.evaluate import backtest
+from training.evaluate import backtest, seasonal_error
 from training.fit import Diverged, LossCurve, fit
 from training.histories import Cutoff, at_cutoffs
 from training.network import GRUForecaster
@@ -81,7 +81,7 @@ def train(
         families=cases.families(signature, at_cutoffs(panel, newest, signature)),
         answer=partial(cases.torch_answer, network),
         kind=ForecastMetadata,
-        training=_training(network, panel, fit_config, curve),
+        training=_training(network, panel, origins, fit_config, curve),
         evaluation=Evaluation(
             horizon=config.horizon,
             scores={model: Scores(**found.defined()) for model, found in table.scores.items()},
@@ -148,14 +148,31 @@ def _identity(panel: Panel, origins: Origins, network: NetworkConfig, fit_config
 
 
 def _training(
-    network: GRUForecaster, panel: Panel, fit_config: FitConfig, curve: LossCurve
+    network: GRUForecaster,
+    panel: Panel,
+    origins: Origins,
+    fit_config: FitConfig,
+    curve: LossCurve,
 ) -> ForecastTraining:
     return ForecastTraining(
         data_fingerprint=panel.fingerprint,
         series=len(panel.series),
+        seen=_seen(panel, origins, network.config.seasonality),
         observations=sum(int(np.isfinite(s.target).sum()) for s in panel.series),
         seed=fit_config.seed,
         steps=curve.best_step,
         network=network.config.shape(),
         libraries=libraries("statsforecast"),
     )
+
+
+def _seen(panel: Panel, origins: Origins, seasonality: int) -> Seen | None:
+    """The range and scale of what lies before the first cutoff of every series."""
+    targets = [one.target[: origins.cutoffs(len(one.target))[0]] for one in panel.series]
+    peaks = [(np.fmin.reduce(target), np.fmax.reduce(target)) for target in targets]
+    low, high = (float(values) for values in (np.fmin.reduce(peaks)[0], np.fmax.reduce(peaks)[1]))
+    if not np.isfinite([low, high]).all():
+        return None
+    errors = np.array([seasonal_error(target, seasonality) for target in targets])
+    scales = errors[errors > 0]  # not NaN
+    return Seen(low=low, high=high, log_scale=float(np.log(scales).mean()) if scales.size else None)

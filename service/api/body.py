@@ -15,6 +15,7 @@ import msgspec
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
+from service.api.documentation import inlined
 from service.errors import Malformed
 
 Body = TypeVar("Body", bound=BaseModel)
@@ -47,7 +48,7 @@ class BodyReader(Generic[Body]):
     @property
     def documentation(self) -> dict[str, Any]:
         """The `openapi_extra` of a route with such a body."""
-        schema = self._model.model_json_schema()
+        schema = inlined(self._model.model_json_schema())
         return {
             "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}
         }

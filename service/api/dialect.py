@@ -21,6 +21,7 @@ from starlette.types import Receive, Scope, Send
 
 from service.access.keyring import Scope as Access
 from service.api.cors import Cors
+from service.api.documentation import error_responses, path_parameters
 from service.api.exchange import CANCELLED, Exchange, House
 from service.api.over_asgi import OverAsgi
 from service.api.responses import (
@@ -220,13 +221,24 @@ def _preflight(cors: Cors, route: Route) -> Target:
 
 def _document(dialect: Dialect, app: FastAPI) -> None:
     for route, options in zip(dialect.routes, dialect.documentation, strict=True):
+        extra = dict(options.get("openapi_extra", {}))
+        extra["parameters"] = [*path_parameters(route.path), *extra.get("parameters", [])]
+        said = {
+            "openapi_extra": extra,
+            "responses": _errors_of(route, extra["parameters"]) | options.get("responses", {}),
+        }
         app.add_api_route(
             route.path,
             _documented(route.handler),
             methods=[route.method],
             tags=[dialect.tag],
-            **options,
+            **(options | said),
         )
+
+
+def _errors_of(route: Route, parameters: list[dict[str, Any]]) -> dict[int | str, dict[str, Any]]:
+    of = route.method, parameters, route.scope, route.runs_model
+    return error_responses(*of, route.errors)
 
 
 def _documented(handler: Handler) -> Callable[[], Awaitable[None]]:

@@ -5,7 +5,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.datastructures import QueryParams
 
@@ -28,6 +28,9 @@ from service.telemetry.request_id import HEADER as REQUEST_ID
 from service.telemetry.request_id import request_id
 from service.telemetry.witness import Witness
 
+if TYPE_CHECKING:
+    from service.quality.desk import Desk  # which needs a library that not everyone has
+
 CANCELLED = "cancelled"  # in place of a status: the caller hung up
 
 SPLIT = b"inference-header-content-length"  # where JSON ends and tensors begin
@@ -49,6 +52,7 @@ class House:
     drain: Drain
     keyring: Keyring | None  # None: everyone may do everything
     cors: Cors | None = None  # None: no page of another origin may read an answer
+    desk: "Desk | None" = None  # None: no forecast is recorded
     witness: Witness | None = None  # None: there is neither an access log nor a trace
 
 
@@ -68,6 +72,7 @@ class Exchange(ABC):
         "_trace",
         "answered",
         "arrived",
+        "desk",
         "forecaster",
         "generator",
         "hangup",
@@ -93,6 +98,7 @@ class Exchange(ABC):
         self.forecaster = house.forecaster
         self.generator = house.generator
         self.keeper = house.keeper
+        self.desk = house.desk
         self.hangup = hangup
         self.witness = house.witness
         self.answered: Answered | None = None  # which version did, once one has
@@ -105,8 +111,13 @@ class Exchange(ABC):
         self._by_name: dict[bytes, bytes] = dict(headers)
 
     @property
+    def leaving(self) -> bool:
+        """Whether nobody else should be sent here."""
+        return not self._drain.ready
+
+    @property
     def draining(self) -> bool:
-        """Whether the service is about to leave."""
+        """Whether connections are to close."""
         return self._drain.begun
 
     @property

@@ -126,7 +126,7 @@ def answer_error(error: ServiceError, errors: Errors, marks: Marks = NO_MARKS) -
     """
     observe_error(error, marks)
     response = errors(error)
-    if isinstance(error, Overloaded | RateLimited):
+    if isinstance(error, Overloaded | RateLimited | Unavailable) and error.retry_after is not None:
         response.raw_headers.append((b"retry-after", b"%d" % error.retry_after))
     if isinstance(error, Unauthenticated):
         response.raw_headers.append((b"www-authenticate", b'Bearer realm="gatecast"'))

@@ -8,7 +8,13 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from service.contract.buckets import bucket
 from service.contract.frequency import Frequency
@@ -176,10 +182,27 @@ class ForecastSignature(Signature):
             raise ValueError(f"{LENGTHS} must lie in 1..{steps}")
 
 
+class Seen(Frozen):
+    """What training saw of the targets, to compare with what a service is asked."""
+
+    low: float  # the lowest value
+    high: float
+    log_scale: float | None  # mean ln of the series' seasonal errors; None where none is above 0
+
+
 class ForecastTraining(Training):
     """With the number of series."""
 
     series: int
+    seen: Seen | None = None  # unknown of versions older than this field
+
+    @model_serializer(mode="wrap")
+    def _as_it_was_read(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """What is unknown is not written: metadata of before stays as it is."""
+        written: dict[str, Any] = serialize(self)
+        if self.seen is None:
+            written.pop("seen", None)
+        return written
 
 
 class Scores(Frozen):

@@ -5,11 +5,13 @@ import json
 import platform
 from collections.abc import Iterator
 
+import click
 import numpy as np
 
 from service.doctor import door, machine, models
 from service.doctor.area import Area
 from service.providers import Provider, ProviderUnavailable, choose
+from service.quality.address import check_quality, hidden
 from service.settings import Settings
 from service.telemetry.collector import TracesUnavailable, check_traces
 
@@ -65,12 +67,25 @@ def telemetry(settings: Settings) -> Area:
     """What the service would tell of itself."""
     said = {name: getattr(settings, name) for name in ("log_format", "access_log", "traces")}
     area = Area("telemetry", said)
-    if settings.traces:
-        try:
-            check_traces()
-        except TracesUnavailable as error:
-            area.complain(str(error), "it keeps the service from starting; change it")
+    if settings.quality is not None:
+        area.facts["quality"] = hidden(settings.quality)
+    for what in _start(settings):
+        area.complain(what, "it keeps the service from starting; change it")
     return area
+
+
+def _start(settings: Settings) -> Iterator[str]:
+    """What would keep the service from starting, beside its door."""
+    try:
+        if settings.traces:
+            check_traces()
+    except TracesUnavailable as error:
+        yield str(error)
+    try:
+        if settings.quality is not None:
+            check_quality(settings.quality)
+    except click.ClickException as error:
+        yield error.message
 
 
 def as_text(areas: list[Area]) -> str:

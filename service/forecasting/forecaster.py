@@ -6,6 +6,8 @@ knows how either is written on a wire.
 Shape letters: B series, H horizon steps, Q quantile levels.
 """
 
+from collections.abc import Callable, Sequence
+
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +17,7 @@ from service.contract.grid import Moments
 from service.contract.timestamp import Zone, format_timestamps
 from service.engine.job import Timing
 from service.forecasting.agreement import agree
-from service.forecasting.inquiry import Inquiry
+from service.forecasting.inquiry import Inquiry, Series
 from service.forecasting.series_rows import by_bucket, histories
 from service.forecasting.timelines import timelines
 from service.inference import Inference, Run
@@ -24,6 +26,7 @@ from service.shadow import PATIENCE_S, forecasts_apart
 
 Forecasting = LiveModel[ForecastMetadata]
 Quantiles = NDArray[np.float32]
+Record = Callable[[ForecastMetadata, Sequence[Series], Quantiles], None]
 
 
 class Forecast(msgspec.Struct, frozen=True, gc=False):
@@ -49,8 +52,10 @@ class Forecast(msgspec.Struct, frozen=True, gc=False):
 class Forecaster:
     """Answers inquiries."""
 
-    def __init__(self, inference: Inference) -> None:
+    def __init__(self, inference: Inference, record: Record | None = None) -> None:
+        """`record` is told of every answer [B, H, Q], whole, of series that the caller named."""
         self.inference = inference
+        self._record = record
 
     async def forecast(self, inquiry: Inquiry, found: Forecasting | None = None) -> Forecast:
         """Answer one inquiry.
@@ -83,6 +88,8 @@ class Forecaster:
         lines = timelines(many, signature, ahead)
         rows = histories(many, lines, signature)
         answer, timing = await run(model, by_bucket(rows, signature), inquiry.timeout_s)
+        if self._record is not None and inquiry.named:
+            self._record(model.metadata, many, answer)
         answer = answer[:, :horizon]
         chosen = _choose(answer, signature.quantile_levels, levels)
         return Forecast(

@@ -10,7 +10,7 @@ import socket
 import struct
 from typing import NamedTuple
 
-CONNECTION, PING, LEAVE, NOW = b"c", b"p", b"l", b"n"
+CONNECTION, PING, ANNOUNCE, LEAVE, NOW = b"c", b"p", b"a", b"l", b"n"
 _REPORT = struct.Struct("<QQ?")
 _DESCRIPTOR = array.array("i").itemsize
 _LONGEST = 64  # bytes of a message

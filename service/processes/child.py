@@ -7,6 +7,7 @@ import time
 from collections import deque
 
 from service.processes.channel import (
+    ANNOUNCE,
     CONNECTION,
     LEAVE,
     NOW,
@@ -69,6 +70,10 @@ class Child:
         """Ask for a report."""
         if self.ready and self._asked is None:
             self._say(PING)
+
+    def announce(self) -> None:
+        """Say to those who ask for readiness that it will leave; nothing else changes."""
+        self._say(ANNOUNCE)
 
     def hurry(self) -> None:
         """Leave at once, whatever is in progress."""

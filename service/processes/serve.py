@@ -36,7 +36,7 @@ def serve(settings: Settings) -> None:
         return
     logs.configure(settings, worker=False)
     with bind(settings.host, settings.port) as listening:
-        with tempfile.TemporaryDirectory(prefix="gatecast-metrics-") as folder:
+        with _folder_of_metrics() as folder:
             os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
             in_peace = Supervisor(settings, listening).run()
         if not in_peace:
@@ -67,6 +67,21 @@ def bind(host: str, port: int) -> socket.socket:
 def wanted_files(settings: Settings) -> int:
     """Open files that a worker may come to need."""
     return settings.max_connections + _OWN_FILES
+
+
+def _folder_of_metrics() -> "tempfile.TemporaryDirectory[str]":
+    """Where workers count, gone at the end.
+
+    Raises:
+        ClickException: it cannot be made.
+    """
+    try:
+        return tempfile.TemporaryDirectory(prefix="gatecast-metrics-")
+    except OSError as error:
+        raise click.ClickException(
+            f"several workers need a folder for their metrics: {error}; make room, or name "
+            "another place by TMPDIR, or --workers 1"
+        ) from None
 
 
 def _raise_open_files(settings: Settings) -> None:

@@ -41,6 +41,7 @@ class Supervisor:
         self._uneven_since: float | None = None
         self._failures = 0  # replacements in a row that did not start
         self._accepting = self._announced = self._leaving = self._failed = False
+        self._soon = False  # it leaves when the lead is over
 
     def run(self) -> bool:
         """Serve; whether it came to an end in peace and not because a worker could not start."""
@@ -51,7 +52,7 @@ class Supervisor:
         self._loop = asyncio.get_running_loop()
         self._ended = asyncio.Event()
         for leave in (signal.SIGTERM, signal.SIGINT):
-            self._loop.add_signal_handler(leave, self._asked_to_leave)
+            self._loop.add_signal_handler(leave, self._asked_to_leave, leave)
         for _ in range(self._settings.worker_count()):
             self._start_one()
         self._loop.call_later(PING_S, self._look_after_all)
@@ -74,6 +75,8 @@ class Supervisor:
         if child.ready and not was_ready:
             self._failures = 0
             self._announce()
+            if self._soon:
+                child.announce()
         if child.leaving and not was_leaving:  # somebody else asked it to
             log.info("worker %s leaves and is replaced", child.process.pid)
             self._start_one()
@@ -190,18 +193,32 @@ class Supervisor:
             child.ping()
         self._loop.call_later(PING_S, self._look_after_all)
 
-    def _asked_to_leave(self) -> None:
-        if not self._leaving:
+    def _asked_to_leave(self, said: signal.Signals) -> None:
+        if not self._leaving and not self._soon:
             log.info("leaving; a second signal cuts off what is in progress")
-            self._leave()
+            self._leave_soon(self._settings.drain_lead_s if said == signal.SIGTERM else 0.0)
             return
         log.info("leaving now")
+        self._leave()
         for child in self._children:
             child.hurry()
         self._loop.call_later(FAREWELL_S, self._kill)
 
+    def _leave_soon(self, lead_s: float) -> None:
+        """Say so to those who ask for readiness; they and all others are served meanwhile."""
+        if not lead_s or not self._announced:
+            self._leave()
+            return
+        self._soon = True
+        for child in self._children:
+            if child.ready:
+                child.announce()
+        self._loop.call_later(lead_s, self._leave)
+
     def _leave(self) -> None:
-        """Let in who stands at the door, close it, and ask every worker to leave."""
+        """Let in who stands at the door, close it, and ask every worker to leave; once."""
+        if self._leaving:
+            return
         self._leaving = True
         patience_s = self._settings.shutdown_timeout_s + self._settings.drain_grace_s + FAREWELL_S
         self._loop.call_later(patience_s, self._kill)

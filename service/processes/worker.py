@@ -17,7 +17,16 @@ import uvicorn
 from uvicorn.config import LOGGING_CONFIG
 
 from service.errors import Unavailable
-from service.processes.channel import CONNECTION, LEAVE, NOW, Closed, Report, receive, report
+from service.processes.channel import (
+    ANNOUNCE,
+    CONNECTION,
+    LEAVE,
+    NOW,
+    Closed,
+    Report,
+    receive,
+    report,
+)
 from service.settings import Settings
 from service.telemetry import logs
 
@@ -25,6 +34,7 @@ ENDED_S = 0.05  # until it is reported that connections have ended
 RETRY_S = 0.01  # until a report is sent again that the parent had no room for
 FAREWELL_S = 5.0  # that a leaving worker waits for the connections still on their way
 GOODBYE_S = 5.0  # for the end of TLS, which a caller may not answer
+TICK_S = 0.1  # between two looks at whether to leave now
 CUT_OFF_S = 1.0  # for the answers of those who are cut off
 log = logging.getLogger("gatecast")
 
@@ -53,6 +63,7 @@ class Worker(uvicorn.Server):
         self._arriving: set[asyncio.Task[Any]] = set()
         self._last_taken = asyncio.Event()
         self._report_is_due = False
+        self._has_time = False
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Leave in peace; alone and asked again, at once.
@@ -62,6 +73,7 @@ class Worker(uvicorn.Server):
         """
         self.force_exit |= self.should_exit and self._channel is None
         self.should_exit = True
+        self._has_time = sig == signal.SIGTERM  # whoever presses Ctrl-C waits for it
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Load the application, then listen or take what the parent sends."""
@@ -75,6 +87,8 @@ class Worker(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Let in the last ones, then let everyone finish; at once, those who cannot get a 503."""
+        if self._channel is None and self._has_time:
+            await self._lead()
         if self._channel is not None:
             self._report()
             with contextlib.suppress(TimeoutError):
@@ -89,6 +103,20 @@ class Worker(uvicorn.Server):
                 await asyncio.wait(self.server_state.tasks, timeout=CUT_OFF_S)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self.lifespan.shutdown(), FAREWELL_S)
+
+    async def _lead(self) -> None:
+        """Serve on for the time that others take to notice, or until asked to leave now."""
+        self._announce()
+        loop = asyncio.get_running_loop()
+        end = loop.time() + self._settings.drain_lead_s
+        ticks = 0
+        while (left := end - loop.time()) > 0 and not self.force_exit:
+            await asyncio.sleep(min(left, TICK_S))
+            ticks += 1
+            await self.on_tick(ticks)  # or the date of answers would stand still
+
+    def _announce(self) -> None:
+        self.lifespan.state["drain"].announced = True
 
     def _read(self) -> None:
         """Take every connection that has arrived."""
@@ -107,7 +135,9 @@ class Worker(uvicorn.Server):
             self._obey(LEAVE)
 
     def _obey(self, order: bytes) -> None:
-        if order in (LEAVE, NOW):
+        if order == ANNOUNCE:
+            self._announce()
+        elif order in (LEAVE, NOW):
             self.force_exit |= order == NOW
             self.should_exit = True
             self._last_taken.set()

@@ -73,3 +73,28 @@ def times(models: Path, factor: float, version: int, name: str = "tiny") -> Path
         answers = arrays[output.name] * np.float32(factor)
     edit_golden(folder, **{output.name: answers})
     return folder
+
+
+def raising(models: Path, value: float, name: str = "tiny") -> Path:
+    """The forecaster, but the runtime fails where a value of a context is this one; its folder."""
+    folder = copy(models, name)
+    model = onnx.load(folder / "model.onnx")
+    (output,) = model.graph.output
+    for node in model.graph.node:
+        node.output[:] = [f"{name}_before" if one == output.name else one for one in node.output]
+    constants = {
+        "trigger": np.array(value, np.float32),
+        "nothing": np.zeros(1, np.float32),  # with a place for index 0 and no other
+    }
+    model.graph.initializer.extend(numpy_helper.from_array(v, k) for k, v in constants.items())
+    model.graph.node.extend(
+        [
+            helper.make_node("Equal", ["context", "trigger"], ["is_trigger"]),
+            helper.make_node("Cast", ["is_trigger"], ["index"], to=onnx.TensorProto.INT64),
+            helper.make_node("ReduceMax", ["index"], ["worst"], keepdims=0),
+            helper.make_node("Gather", ["nothing", "worst"], ["zero"]),
+            helper.make_node("Add", [f"{name}_before", "zero"], [output.name]),
+        ]
+    )
+    replace_model(folder, model.SerializeToString())
+    return folder

@@ -16,13 +16,16 @@ OFFLINE = ("torch", "polars", "pandas")
 
 @pytest.fixture(scope="module")
 def installation(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A virtual environment that holds gatecast[cpu] from its wheel and nothing else."""
+    """A virtual environment that holds what an image does, installed as an image does."""
     folder = tmp_path_factory.mktemp("image")
     run(sys.executable, "-m", "build", "--wheel", "--outdir", str(folder), str(ROOT))
     (wheel,) = folder.glob("gatecast-*.whl")
     environment = folder / "environment"
     run(sys.executable, "-m", "venv", str(environment))
-    run(str(environment / "bin/pip"), "install", "--quiet", f"{wheel}[cpu]")
+    pip, pins = str(environment / "bin/pip"), str(ROOT / "docker/requirements-cpu.txt")
+    run(pip, "install", "--quiet", "--require-hashes", "--requirement", pins)
+    run(pip, "install", "--quiet", "--no-deps", str(wheel))
+    run(pip, "check")
     return environment / "bin"
 
 
@@ -37,6 +40,22 @@ def test_the_image_holds_no_training_library(installation: Path, tmp_path: Path)
     script = "import importlib.util as u, sys; print([m for m in sys.argv[1:] if u.find_spec(m)])"
     found = run(str(installation / "python"), "-c", script, *OFFLINE, cwd=tmp_path)
     assert found.stdout.strip() == "[]"
+
+
+@pytest.mark.wheel
+def test_its_bill_of_materials_names_every_pinned_package(
+    installation: Path, tmp_path: Path
+) -> None:
+    tool = str(Path(sys.executable).with_name("cyclonedx-py"))
+    bill = tmp_path / "sbom.json"
+    run(tool, "environment", "--output-file", str(bill), str(installation / "python"))
+    components = json.loads(bill.read_text())["components"]
+    named = {one["name"]: one["version"] for one in components}
+    listed = run(str(installation / "pip"), "list", "--format", "json")
+    for package in json.loads(listed.stdout):
+        assert named[package["name"]] == package["version"]
+    assert named.keys() >= {"gatecast", "onnxruntime", "numpy", "pydantic", "uvloop"}
+    assert all("purl" in one for one in components if one["name"] != "gatecast")
 
 
 @pytest.mark.wheel

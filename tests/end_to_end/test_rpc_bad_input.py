@@ -13,8 +13,10 @@ from grpc import StatusCode
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.fuzzing import seeds
 from tests.artifacts import edit
 from tests.conftest import ARTIFACTS
+from tests.end_to_end.processes import eventually
 from tests.end_to_end.rpc_client import (
     SERVICE,
     channel,
@@ -25,7 +27,7 @@ from tests.end_to_end.rpc_client import (
     triton_client,
 )
 from tests.end_to_end.server import ServerProcess, client, serving
-from tests.end_to_end.test_startup import counted, eventually
+from tests.end_to_end.test_startup import counted
 
 LIMIT = 2 << 20  # bytes of a message
 ROWS = 60_000  # that may wait; a good while of work
@@ -310,3 +312,21 @@ def test_a_stream_counts_its_requests_one_by_one(rpc: ServerProcess, opened: Any
         assert len([*opened.stream_stream(path)(iter([good, bad, good]))]) == 3
         after = [counted(http, route) for route in routes]
     assert [now - then for now, then in zip(after, before, strict=True)] == [2, 1]
+
+
+def test_a_path_that_is_no_utf_8_does_not_end_grpc(tmp_path: Path) -> None:
+    """gRPC's own server ends at it; another one takes its place."""
+    edit.copy(tmp_path)
+    with serving(tmp_path, grpc_port=0) as server:
+        host, port = server.rpc.split(":")
+        for ended in range(1, 4):
+            with channel(server) as opened:
+                asked = infer(opened)(message(), timeout=60, wait_for_ready=True)
+                assert asked.model_name == "tiny"
+            with socket.create_connection((host, int(port)), timeout=60) as stranger:
+                stranger.sendall(seeds.frames().replace(b"/ModelInfer", b"/ModelInf\xff\xff"))
+                assert eventually(lambda: server.log.count("gRPC ended by itself") == ended)  # noqa: B023
+        with channel(server) as opened:
+            assert infer(opened)(message(), timeout=60, wait_for_ready=True).model_name == "tiny"
+        server.terminate()
+        assert server.wait() == 0, server.log

@@ -44,8 +44,10 @@ def patched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
 def test_a_killed_worker_takes_down_its_own_connections_only() -> None:
     body = json.dumps(request(*random_series(5))).encode()
     with two_workers() as server:
+        with client(server) as http:
+            expected = http.post("/v1/forecast", content=body).content
         victim = min(workers(server))
-        lost, answered_after = asyncio.run(_kill_under_load(server, victim, body))
+        lost, answered_after = asyncio.run(_kill_under_load(server, victim, body, expected))
         assert eventually(lambda: len(workers(server) - {victim}) == 2)
         assert eventually(lambda: len(held(server)) == 2)
         assert lost == 16
@@ -61,10 +63,12 @@ def _opened_until_all_hold_some(server: ServerProcess, opened: ExitStack) -> boo
     return len(held(server)) == 2 and min(held(server).values()) > 0
 
 
-async def _kill_under_load(server: ServerProcess, victim: int, body: bytes) -> tuple[int, int]:
+async def _kill_under_load(
+    server: ServerProcess, victim: int, body: bytes, expected: bytes
+) -> tuple[int, int]:
     """Clients lost, and clients still answered later, when one of two workers is killed.
 
-    While it is gone, every newcomer must be answered.
+    While it is gone, every newcomer must be answered; and every answer that comes whole is right.
     """
     head = f"POST /v1/forecast HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n".encode()
     all_answered = asyncio.Event()
@@ -80,7 +84,7 @@ async def _kill_under_load(server: ServerProcess, victim: int, body: bytes) -> t
                 answer = await reader.readuntil(b"\r\n\r\n")
                 assert answer.startswith(b"HTTP/1.1 200")
                 length = int(answer.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
-                await reader.readexactly(length)
+                assert await reader.readexactly(length) == expected
                 counts[number] = counts.get(number, 0) + 1
                 if len(counts) == 32:
                     all_answered.set()

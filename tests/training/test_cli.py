@@ -93,6 +93,22 @@ def test_a_version_holds_the_model_its_metadata_golden_answers_and_pictures(
     assert str(trained[0]) not in (folder / "metadata.json").read_text()
 
 
+def test_a_version_says_what_training_saw_of_the_targets(
+    trained: tuple[Path, str], tmp_path: Path
+) -> None:
+    seen = edit.forecaster(trained[0] / "sales/1").training.seen
+    frame = pl.read_csv(table(tmp_path), try_parse_dates=True).sort("item_id", "timestamp")
+    scales, before = [], []
+    for (_,), shop in frame.group_by("item_id"):
+        regular = shop.upsample("timestamp", every="1d").slice(0, 37)  # not the last horizon
+        before.append(regular["target"])
+        scales.append(regular["target"].diff(7).abs().mean())
+    assert seen is not None
+    values = pl.concat(before)
+    assert (seen.low, seen.high) == (values.min(), values.max())
+    assert seen.log_scale == pytest.approx(np.log(np.array(scales, float)).mean(), rel=1e-12)
+
+
 def test_the_same_seed_and_data_give_the_same_model_from_csv_and_parquet(
     trained: tuple[Path, str], tmp_path: Path
 ) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from training.classic.protocol import Protocol
 from training.gru import Convention, GRULayer
-from training.layers.scaling import mean_known, values_at
+from training.layers.scaling import known_or_zero
 
 
 class RolledForecaster(nn.Module):
@@ -64,8 +64,8 @@ class RolledForecaster(nn.Module):
             the forecasts as quantiles of one level [B, H, 1], in data units.
         """
         newest = torch.arange(-self.window, 0, device=lengths.device)
-        scaled = self.scale(values_at(context, lengths.unsqueeze(1) + newest))
-        window = torch.where(torch.isnan(scaled), mean_known(scaled), scaled)  # [B, W]
+        scaled = self.scale(_values_at(context, lengths.unsqueeze(1) + newest))
+        window = torch.where(torch.isnan(scaled), _mean_known(scaled), scaled)  # [B, W]
         made = []
         for _ in range(self.horizon):
             made.append(self.following(window))
@@ -82,3 +82,17 @@ class RolledForecaster(nn.Module):
         _, state = self.recurrent(window.unsqueeze(-1), steps)
         following: Tensor = (state * self.out.weight).sum(-1, keepdim=True) + self.out.bias
         return following
+
+
+def _values_at(values: Tensor, position: Tensor) -> Tensor:
+    """values [B, C] at position [B, K]: [B, K], NaN before the start."""
+    return torch.where(position >= 0, values.gather(1, position.clamp(min=0)), torch.nan)
+
+
+def _mean_known(x: Tensor) -> Tensor:
+    """Mean over the last axis of what is not NaN, 0 where nothing is. [..., K] -> [..., 1].
+
+    Batch-invariant where K is a multiple of `PACKET`, as the padded contexts of the service are.
+    """
+    count = (~torch.isnan(x)).float().sum(-1, keepdim=True)
+    return known_or_zero(x).sum(-1, keepdim=True) / count.clamp(min=1.0)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from service.contract.buckets import PACKET
 
@@ -16,45 +17,53 @@ SMALLEST_SCALE = 1e-4
 
 
 class Scaled(NamedTuple):
-    """A batch of series in units of their own; NaN = missing, also in the padding."""
+    """A batch of series in units of their own; the middle axis makes room for the horizon's."""
 
-    values: Tensor  # [B, C] within [-1, 1]
-    change: Tensor  # [B, C] difference to the value one season earlier
-    last: Tensor  # [B, 1] the newest observed value, 0 when there is none
-    magnitude: Tensor  # [B, 1] largest absolute value, data units; 0 for an all-zero series
-    scale: Tensor  # [B, 1] typical seasonal change, in units of magnitude
+    values: Tensor  # [B, 1, R + C] within [-1, 1]; NaN = missing, as before the start and behind
+    moves: Tensor  # [B, 2, C] from the newest value, and from one season earlier; 0 where unknown
+    known: Tensor  # [B, 2, C] 1.0 where a move is known, 0.0 elsewhere
+    last: Tensor  # [B, 1, 1] the newest observed value, 0 when there is none
+    level: Tensor  # [B, 1, 1] the mean of the observed values
+    magnitude: Tensor  # [B, 1, 1] largest absolute value, data units; 0 for an all-zero series
+    scale: Tensor  # [B, 1, 1] typical seasonal change, in units of magnitude
 
 
-def rescale(context: Tensor, lengths: Tensor, seasonality: int) -> Scaled:
+def rescale(context: Tensor, lengths: Tensor, seasonality: int, reach: int) -> Scaled:
     """Measure each row: its magnitude, then its typical change over one season.
 
     The scale is the mean absolute seasonal difference (the denominator of MASE); before a season
     has passed, the mean absolute distance to the last value.
 
+    What is counted, zeroed or masked once is used wherever it is needed again: an exported graph is
+    run node by node, and for a single row most nodes cost more than their arithmetic.
+
     Args:
         context: [B, C] float32 in data units, NaN = missing, right-padded.
         lengths: [B] int64.
+        reach: R, missing steps to put before the first, at least a season.
     """
-    position = torch.arange(context.shape[1], device=context.device).unsqueeze(0)  # [1, C]
-    observed = (position < lengths.unsqueeze(1)) & ~torch.isnan(context)
-    known = torch.where(observed, context, 0.0)
-    magnitude = known.abs().amax(-1, keepdim=True)  # [B, 1]
-    known = known / torch.where(magnitude > 0, magnitude, 1.0)
+    context = context.unsqueeze(1)  # [B, 1, C]
+    position = torch.arange(context.shape[-1], device=context.device)  # [C]
+    observed = (position < lengths.view(-1, 1, 1)) & ~torch.isnan(context)
+    filled = torch.where(observed, context, 0.0)
+    magnitude = filled.abs().amax(-1, keepdim=True)
+    filled = filled / torch.where(magnitude > 0, magnitude, 1.0)
     newest = torch.where(observed, position, 0).amax(-1, keepdim=True)
-    last = known.gather(1, newest)
-    values = torch.where(observed, known, torch.nan)
-    change = values - values_at(values, (position - seasonality).expand(values.shape[0], -1))
-    scale = torch.where(
-        torch.isnan(change).all(-1, keepdim=True),
-        mean_known((values - last).abs()),
-        mean_known(change.abs()),
-    )
-    return Scaled(values, change, last, magnitude, scale.clamp(min=SMALLEST_SCALE))
-
-
-def values_at(values: Tensor, position: Tensor) -> Tensor:
-    """values [B, C] at position [B, K]: [B, K], NaN before the start."""
-    return torch.where(position >= 0, values.gather(1, position.clamp(min=0)), torch.nan)
+    last = filled.gather(-1, newest)
+    values = torch.where(observed, filled, torch.nan)
+    reaching = pad(values, (reach, 0), value=torch.nan)
+    earlier = reaching[..., reach - seasonality : -seasonality]
+    moves = torch.cat([values - last, values - earlier], 1)
+    missing = torch.isnan(moves)
+    known = (~missing).float()
+    moves = torch.where(missing, 0.0, moves)
+    counts = known.sum(-1, keepdim=True)  # [B, 2, 1]
+    sizes = moves.abs().sum(-1, keepdim=True) / counts.clamp(min=1.0)
+    since_last, seasonal = sizes.chunk(2, 1)
+    values_known, seasons_known = counts.chunk(2, 1)
+    scale = torch.where(seasons_known > 0, seasonal, since_last).clamp(min=SMALLEST_SCALE)
+    level = filled.sum(-1, keepdim=True) / values_known.clamp(min=1.0)
+    return Scaled(reaching, moves, known, last, level, magnitude, scale)
 
 
 def aligned(size: int) -> int:
@@ -70,12 +79,3 @@ def known_or_zero(x: Tensor) -> Tensor:
 def with_mask(x: Tensor) -> Tensor:
     """Values [..., F] with NaN -> the values or 0, then whether each is known: [..., 2 F]."""
     return torch.cat([known_or_zero(x), (~torch.isnan(x)).float()], -1)
-
-
-def mean_known(x: Tensor) -> Tensor:
-    """Mean over the last axis of what is not NaN, 0 where nothing is. [..., K] -> [..., 1].
-
-    Batch-invariant where K is a multiple of `PACKET`, as the padded contexts of the service are.
-    """
-    count = (~torch.isnan(x)).float().sum(-1, keepdim=True)
-    return known_or_zero(x).sum(-1, keepdim=True) / count.clamp(min=1.0)

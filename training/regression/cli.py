@@ -76,7 +76,7 @@ def train(
             )
     except (InvalidTable, Diverged) as error:
         raise click.ClickException(str(error)) from None
-    except (ExportFailed, InvalidArtifact, ParityFailed) as error:
+    except (ExportFailed, InvalidArtifact, ParityFailed, OSError) as error:
         raise click.ClickException(f"nothing is published: {error}") from None
     except KeyboardInterrupt:
         raise click.ClickException("interrupted; nothing is published") from None

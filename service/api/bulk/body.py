@@ -99,6 +99,7 @@ async def read_packed(body: bytes, most: int) -> Packed:
     sizes = given["sizes"]
     starts, zone = await read_starts(given.pop("start"), len(sizes))
     item_ids = given.pop("item_ids", None)
+    named = item_ids is not None
     if item_ids is None:
         item_ids = await _numbered(len(sizes))
     packed = Packed(
@@ -107,6 +108,7 @@ async def read_packed(body: bytes, most: int) -> Packed:
         starts=starts,
         zone=zone,
         item_ids=item_ids,
+        named=named,
         **given,
     )
     packed.check()

@@ -45,6 +45,7 @@ class Packed:
     known_covariates: Mapping[str, Floats] = field(default_factory=dict)  # [M + N * H], n + H each
     static_features: Mapping[str, Floats | Texts] = field(default_factory=dict)  # N each
     timeout_s: float | None = None  # for all of them, from now; None: the default, for each chunk
+    named: bool = True  # item_ids are the caller's
 
     def __len__(self) -> int:
         """How many series."""
@@ -90,7 +91,9 @@ class Packed:
         """
         series = self.series(first, last, ahead)
         levels = self.quantile_levels
-        return Inquiry(self.model, self.version, series, self.horizon, levels, timeout_s)
+        return Inquiry(
+            self.model, self.version, series, self.horizon, levels, timeout_s, self.named
+        )
 
     def series(self, first: int, last: int, ahead: int) -> list[Series]:
         """Series first .. last - 1; their arrays are views."""

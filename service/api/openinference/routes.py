@@ -30,7 +30,16 @@ _EXAMPLE: dict[str, Any] = {
         {"name": "lengths", "datatype": "INT64", "shape": [1], "data": [4]},
     ]
 }
-_BODY = {"requestBody": {"content": {"application/json": {"example": _EXAMPLE}}}}
+_BYTES = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+_BODY: dict[str, Any] = {
+    "openapi_extra": {
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"example": _EXAMPLE}, **_BYTES},
+        }
+    },
+    "responses": {200: {"content": _BYTES}},
+}
 
 
 def write_error(error: ServiceError) -> Reply:
@@ -41,8 +50,8 @@ def write_error(error: ServiceError) -> Reply:
 openinference = Dialect(write_error, prefix="/v2", tag="Open Inference Protocol")
 
 
-@openinference.post(f"{_MODEL}/infer", runs_model=True, openapi_extra=_BODY)
-@openinference.post(f"{_MODEL_VERSION}/infer", runs_model=True, openapi_extra=_BODY)
+@openinference.post(f"{_MODEL}/infer", runs_model=True, **_BODY)
+@openinference.post(f"{_MODEL_VERSION}/infer", runs_model=True, **_BODY)
 async def infer(exchange: Exchange) -> Reply:
     """Tensors in, tensors out; JSON or binary, as the request says."""
     inference, allowed = exchange.inference, exchange.timeout_s
@@ -79,7 +88,7 @@ async def live(_: Exchange) -> Reply:
 @openinference.get("/v2/health/ready", scope=None)
 async def ready(exchange: Exchange) -> Reply:
     """200 while models are served; 503 without one, and from SIGTERM on."""
-    _not_draining(exchange)
+    _not_leaving(exchange)
     if not exchange.inference.repository.live:
         raise Unavailable("no model is served; see the log for why, or train one")
     return json_response({"ready": True})
@@ -105,7 +114,7 @@ async def model(exchange: Exchange) -> Reply:
 async def model_ready(exchange: Exchange) -> Reply:
     """200 while the model is served; 404 where it is not, 503 from SIGTERM on."""
     found = _live(exchange)
-    _not_draining(exchange)
+    _not_leaving(exchange)
     return json_response({"name": found.metadata.name, "ready": True})
 
 
@@ -173,8 +182,8 @@ def _version(exchange: Exchange) -> int | None:
     return None if text is None else read_version(text)
 
 
-def _not_draining(exchange: Exchange) -> None:
-    if exchange.draining:
+def _not_leaving(exchange: Exchange) -> None:
+    if exchange.leaving:
         raise Unavailable("the service is shutting down")
 
 

@@ -22,7 +22,7 @@ class Departure:
 
     async def announced(self) -> None:
         """Return once the service has begun to leave."""
-        while not self.drain.begun:
+        while self.drain.ready:
             await asyncio.sleep(_LOOK_S)
 
     async def complete(self) -> None:

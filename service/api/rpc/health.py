@@ -64,6 +64,5 @@ class Health:
             healthy = name in self.repository.live
         else:
             return Response.SERVICE_UNKNOWN
-        return (
-            Response.SERVING if healthy and not self.departure.drain.begun else Response.NOT_SERVING
-        )
+        serving = healthy and self.departure.drain.ready
+        return Response.SERVING if serving else Response.NOT_SERVING

@@ -126,7 +126,7 @@ class InferenceService:
 
     @property
     def _stays(self) -> bool:
-        return not self.departure.drain.begun
+        return self.departure.drain.ready
 
 
 def _key(request: ModelInferRequest) -> bytes | None:

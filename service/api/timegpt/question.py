@@ -142,6 +142,7 @@ async def read_question(
         sizes=sizes,
         starts=await _read_starts(given.start_datetime, len(sizes), model),
         item_ids=[str(at) for at in range(len(sizes))],
+        named=False,
         horizon=asked.h,
         quantile_levels=tuple(sorted({0.5, *(q for pair in intervals.values() for q in pair)})),
         past_covariates=await columns.past(len(y)),

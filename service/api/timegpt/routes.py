@@ -46,7 +46,13 @@ async def forecast(exchange: Exchange) -> Reply:
     return Reply(await write_answer(question, answer), headers=headers)
 
 
-@timegpt.get("/model_params")
+_PARAMETERS = [
+    {"name": name, "in": "query", "required": True, "schema": {"type": "string", "minLength": 1}}
+    for name in ("model", "freq")
+]
+
+
+@timegpt.get("/model_params", openapi_extra={"parameters": _PARAMETERS})
 async def model_params(exchange: Exchange) -> Reply:
     """How much history of `?model=&freq=` counts, and how far it sees."""
     query = exchange.query_params

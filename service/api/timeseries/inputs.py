@@ -94,6 +94,12 @@ async def read_inputs(
     return inputs, series
 
 
+def are_named(inputs: Sequence[InputBody]) -> bool:
+    """Whether each has a name of its own and says when it starts."""
+    names = {one.name for one in inputs}
+    return len(names) == len(inputs) and all(one.start_timestamp is not None for one in inputs)
+
+
 async def _read_series(
     body: JsonBody, one: InputBody, field: str, signature: ForecastSignature
 ) -> Series:

@@ -16,7 +16,7 @@ from service.api.exchange import Exchange
 from service.api.json_body import JsonBody, read_struct
 from service.api.native import read_model
 from service.api.responses import Reply, json_response, short, to_json
-from service.api.timeseries.inputs import InputBody, read_inputs
+from service.api.timeseries.inputs import InputBody, are_named, read_inputs
 from service.contract.forecast import ForecastMetadata
 from service.contract.timestamp import format_timestamps
 from service.engine.job import NOWHERE
@@ -103,7 +103,13 @@ async def forecast(exchange: Exchange) -> Reply:
     inputs, series = await read_inputs(body, asked.inputs, model.signature)
     levels = tuple(asked.options.quantiles or ())
     inquiry = Inquiry(
-        name, version, series, asked.options.horizon, levels or (0.5,), exchange.timeout_s
+        name,
+        version,
+        series,
+        asked.options.horizon,
+        levels or (0.5,),
+        exchange.timeout_s,
+        named=are_named(inputs),
     )
     outputs: list[bytes] = []
     timing = NOWHERE

@@ -1,5 +1,6 @@
 """Several tallies of one folder are one: their sums, and what stays of one that is dead."""
 
+import math
 import random
 import subprocess
 import sys
@@ -56,6 +57,16 @@ def test_a_present_value_is_summed_and_a_largest_one_is_not(tmp_path: Path) -> N
     assert Tally(tmp_path).totals() == {("waiting",): [16.0], ("last",): [7.0]}
 
 
+def test_the_largest_of_values_below_zero_or_undefined_is_not_zero(tmp_path: Path) -> None:
+    for value in (-3.0, -2.0):
+        tally = Tally(tmp_path)
+        tally.cells(("drift",), over=Over.LARGEST)[0] = value
+        tally.cells(("mase",), over=Over.LARGEST)[0] = math.nan
+    found = tally.totals()
+    assert found["drift",] == [-2.0]
+    assert math.isnan(found["mase",][0])
+
+
 def test_a_killed_worker_leaves_its_counts_and_takes_its_present_with_it(tmp_path: Path) -> None:
     own = Tally(tmp_path)
     own.cells(("answers", "200"))[0] += 1
@@ -91,3 +102,24 @@ def test_any_text_can_be_a_label() -> None:
     for key in keys:
         tally.cells(key)[0] += 1
     assert tally.totals() == {key: [1.0] for key in keys}
+
+
+def test_what_finds_no_room_on_the_disk_is_counted_all_the_same(tmp_path: Path) -> None:
+    """A disk that is full in the middle of a block, and not one that was full before."""
+    code = (
+        "import resource, sys\nfrom pathlib import Path\n"
+        "from service.telemetry.tally import BLOCK, Tally\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (BLOCK * 3 // 2,) * 2)\n"
+        "tally = Tally(Path(sys.argv[1]))\n"
+        "for number in range(5000):\n"
+        "    tally.cells(('counter', str(number)))[0] += number\n"
+        "assert sum(cells[0] for cells in tally.totals().values()) == sum(range(5000))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "metrics cannot be written" in done.stderr
+    (file,) = tmp_path.glob("*.tally")
+    assert file.stat().st_size == BLOCK
+    others = Tally(tmp_path).totals()
+    assert 0 < len(others) < 5000
+    assert all(cells == [float(key[1])] for key, cells in others.items())

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from grpc_tools import protoc
 
-PROTO = Path(__file__).parents[2] / "service/api/rpc/proto"
+PROTO = Path(__file__).parents[4] / "service/api/rpc/proto"
 
 # A process has one default pool, and refuses two files that define the same message. With a pool
 # of its own a module can live beside a client's module of the same protocol.

@@ -1,0 +1,1 @@
+"""Inputs that nobody would send, for every dialect that takes bytes."""
