@@ -28,9 +28,10 @@ bench: $(VENV)/.test
 
 # What an image installs, anew: the newest that pyproject.toml allows, each with its hashes.
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --upgrade
+BESIDE := --extra arrow --extra otel --extra postgres --extra store
 pins: $(VENV)/.test
-	$(BIN)/$(COMPILE) pyproject.toml --extra cpu --extra arrow --extra otel --extra postgres --output-file docker/requirements-cpu.txt
-	$(BIN)/$(COMPILE) pyproject.toml --extra gpu --extra arrow --extra otel --extra postgres --output-file docker/requirements-gpu.txt
+	$(BIN)/$(COMPILE) pyproject.toml --extra cpu $(BESIDE) --output-file docker/requirements-cpu.txt
+	$(BIN)/$(COMPILE) pyproject.toml --extra gpu $(BESIDE) --output-file docker/requirements-gpu.txt
 	$(BIN)/$(COMPILE) docker/build.in --output-file docker/requirements-build.txt
 
 # A bill of materials of this environment in CycloneDX; an image has its own at /opt/gatecast/sbom.json.

@@ -35,7 +35,9 @@ from service.providers import resolve
 from service.repository.intake import Intake
 from service.repository.keeper import Keeper
 from service.repository.live import AnyModel, Repository
+from service.repository.place import Folder, Place
 from service.settings import Settings, origins
+from service.store.opening import open_place
 from service.telemetry import metrics
 from service.telemetry.witness import witness
 
@@ -77,7 +79,8 @@ def create_app(settings: Settings | None = None) -> Front:
             seen_by = app.state.witness = witness(settings)
             if seen_by is not None:
                 leaving.push_async_callback(seen_by.close)
-            intake = Intake(settings.models, resolve(settings.provider))
+            place = open_place(settings.models, settings.store_cache)
+            intake = Intake(place, resolve(settings.provider))
             inference = _start(settings, intake.load(), leaving)
             leaving.push_async_callback(routes.close)
             app.state.inference = inference
@@ -94,6 +97,7 @@ def create_app(settings: Settings | None = None) -> Front:
                 await leaving.enter_async_context(desk.working(settings, repository, keeper))
             await _start_rpc(front.house, leaving)
             await leaving.enter_async_context(keeper.watching(settings.watch_s))
+            await _watch_store(place, settings, keeper, leaving)
             metrics.observe_start()
             _tune_interpreter()
             yield {"drain": drain}  # uvicorn hands it to every connection
@@ -159,6 +163,18 @@ async def _start_rpc(house: House, leaving: AsyncExitStack) -> None:
 
     rpc = await start_rpc(house)
     leaving.push_async_callback(rpc.stop)
+
+
+async def _watch_store(
+    place: Place, settings: Settings, keeper: Keeper, leaving: AsyncExitStack
+) -> None:
+    if isinstance(place, Folder):
+        return
+    from service.store.mirror import Mirror  # needs an extra
+    from service.store.watch import watching
+
+    assert isinstance(place, Mirror)
+    await leaving.enter_async_context(watching(place, settings.watch_s, keeper.look))
 
 
 def _tune_interpreter() -> None:

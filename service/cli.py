@@ -69,13 +69,9 @@ def _run(asked: Settings) -> None:
     for name in Settings.model_fields:  # workers read them from the environment
         if getattr(settings, name) is not None:
             os.environ[f"GATECAST_{name.upper()}"] = str(getattr(settings, name))
-    if not settings.models.is_dir():
-        raise click.ClickException(
-            f"--models: folder {settings.models} does not exist; train a model first, "
-            "for example: gatecast train airline"
-        )
     _check_traces(settings)
     logs.configure(settings, worker=False)
+    _check_models(settings)
     _tell(settings.model_copy(update={"lanes": settings.lanes_per_worker()}))
     if asked.provider == "auto":
         logs.say(settings, f"provider auto is {chosen.provider}: {chosen.reason}")
@@ -105,6 +101,23 @@ def _check_traces(settings: Settings) -> None:
         check_traces()
     except TracesUnavailable as error:
         raise click.ClickException(f"--traces: {error}") from None
+
+
+def _check_models(settings: Settings) -> None:
+    """A folder that is there, or a store that has been read: workers need only the cache."""
+    from service.store.objects import BadStore
+    from service.store.opening import first_look, open_store
+
+    if isinstance(settings.models, str):
+        try:
+            logs.say(settings, first_look(open_store(settings.models, settings.store_cache)))
+        except BadStore as error:
+            raise click.ClickException(f"--models {settings.models}: {error}") from None
+    elif not settings.models.is_dir():
+        raise click.ClickException(
+            f"--models: folder {settings.models} does not exist; train a model first, "
+            "for example: gatecast train airline"
+        )
 
 
 COMMANDS = [serve, models, keys, doctor]

@@ -7,10 +7,16 @@ a flag of `gatecast serve`; the README's table is checked against this file.
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from service.contract.layout import is_url
 from service.cores import available_cores
+
+
+def _place(value: object) -> object:
+    """A URL stays a text: a path would lose a slash."""
+    return Path(value) if isinstance(value, str) and not is_url(value) else value
 
 
 class Settings(BaseSettings):
@@ -18,9 +24,16 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="GATECAST_", frozen=True)
 
-    models: Path = Field(
+    models: Annotated[Path | str, BeforeValidator(_place)] = Field(
         Path("models"),
-        description="Folder of models, <name>/<version>/. Written only at an admin's request.",
+        description="Folder of models, <name>/<version>/; or s3://bucket/prefix, gs:// or az://, "
+        "with the extra store. Written only at an admin's request.",
+    )
+    store_cache: Path | None = Field(
+        None,
+        description="Folder for what is loaded from an object store, as large as all its versions. "
+        "None is the user's cache folder, or the temporary one where that cannot be written: what "
+        "does not outlive a restart is loaded again, and does not serve while the store is down.",
     )
     watch_s: float = Field(
         2.0,

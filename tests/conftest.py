@@ -2,12 +2,16 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import httpx
 import pytest
 from hypothesis import settings
 
 from tests.end_to_end.server import ServerProcess, client, serving
+
+if TYPE_CHECKING:
+    from tests.end_to_end.s3 import S3
 
 settings.register_profile("gatecast", deadline=None)  # how fast a machine is proves nothing
 settings.load_profile("gatecast")
@@ -33,3 +37,22 @@ def http(server: ServerProcess) -> Iterator[httpx.Client]:
     """A client of the shared server."""
     with client(server) as opened:
         yield opened
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> "S3":
+    """A store, for all tests of one process."""
+    from tests.end_to_end.s3 import S3  # half a second, for few tests
+
+    return S3()
+
+
+@pytest.fixture
+def s3(s3_server: "S3", tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator["S3"]:
+    """The store with a prefix of the test's own, and a machine that may use it."""
+    for name, value in s3_server.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "user"))
+    s3_server.begin(tmp_path.name)
+    yield s3_server
+    s3_server.mend()

@@ -10,7 +10,7 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
 IMAGES = {"docker/Dockerfile": "cpu", "docker/Dockerfile.gpu": "gpu"}
-BESIDE = ("arrow", "otel", "postgres")  # extras of every image
+BESIDE = ("arrow", "otel", "postgres", "store")  # extras of every image
 EVERY_IMAGE = pytest.mark.parametrize("path", IMAGES)
 
 

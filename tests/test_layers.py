@@ -67,6 +67,12 @@ def test_only_the_room_of_quality_imports_a_database(path: Path) -> None:
         assert not roots(path) & {"sqlalchemy", "sqlite3", "psycopg"}
 
 
+@pytest.mark.parametrize("path", MODULES, ids=name)
+def test_only_one_file_imports_the_client_of_object_stores(path: Path) -> None:
+    if name(path) != "service/store/objects.py":
+        assert "obstore" not in roots(path)
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "service/contract").rglob("*.py")), ids=name)
 def test_the_contract_knows_nothing_but_numpy_and_pydantic(path: Path) -> None:
     ours = {found for found in imports(path) if found.startswith("service")}
@@ -81,6 +87,7 @@ def test_training_enters_the_service_only_by_its_doors(path: Path) -> None:
         "training/publication.py": {"service.runtime"},
         "training/forecast.py": {"service.cores", "service.repository.live"},
         "training/layers/recurrence.py": {"service.cores"},
+        "training/options.py": {"service.repository.option"},
         "training/cli.py": {"service.errors", "service.repository.live"},
         # An edited graph is no artifact, but runs in the session that would serve it.
         "training/explain/trace.py": {"service.providers"},

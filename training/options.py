@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from service.contract.layout import is_name
+from service.repository.option import ModelsFolder
 
 
 class ModelName(click.ParamType):  # type: ignore[type-arg]  # generic in the newest click only
@@ -144,5 +145,5 @@ def source_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 models_option = click.option(
-    "--models", type=click.Path(path_type=Path), default=Path("models"), help="Folder of models."
+    "--models", type=ModelsFolder(), default=Path("models"), help="Folder of models."
 )

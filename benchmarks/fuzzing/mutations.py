@@ -21,7 +21,7 @@ _TEXTS = [b"", b"\0", b"\xff", b"\x80", b"\r\n\r\n", b'"', b"[[", b"{", b"-", b"
 
 
 def mutate(chance: random.Random, data: bytes) -> bytes:
-    """One to four changes of a byte string; of JSON, as often another value at one of its places."""
+    """One to four changes of a byte string; of JSON, as often another value in one place."""
     if data[:1] == b"{" and chance.random() < 0.5:
         return _other_value(chance, data)
     for _ in range(chance.choice((1, 1, 1, 2, 3, 4))):

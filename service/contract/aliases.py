@@ -31,7 +31,7 @@ ALIAS_PATTERN = r"^[A-Za-z][A-Za-z0-9_-]{0,63}$"
 
 _ALIAS = re.compile(ALIAS_PATTERN)
 _SHARED: tuple[Shared, ...] = (CANARY, SHADOW)
-_MOST_BYTES = 1 << 16  # of the file
+MOST_BYTES = 1 << 16  # of the file
 
 Version = Annotated[int, Field(ge=1, le=999_999_999)]
 Which = int | str | None  # a version, an alias, or whatever answers now
@@ -93,15 +93,30 @@ def read(models: Path, name: str) -> Aliases:
     path = models / name / FILE
     try:
         with path.open("rb") as file:
-            return Aliases.model_validate_json(file.read(_MOST_BYTES))
+            return parse(name, file.read(MOST_BYTES))
     except FileNotFoundError:
         return Aliases()
+    except OSError as error:
+        raise InvalidAliases(f"{name}/{FILE}: {error.strerror}") from error
+
+
+def parse(name: str, data: bytes) -> Aliases:
+    """The content of a model's file.
+
+    Raises:
+        InvalidAliases: it is none.
+    """
+    try:
+        return Aliases.model_validate_json(data)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"])) or "document"
         raise InvalidAliases(f"{name}/{FILE}: {where}: {first['msg']}") from error
-    except OSError as error:
-        raise InvalidAliases(f"{name}/{FILE}: {error.strerror}") from error
+
+
+def dump(aliases: Aliases) -> bytes:
+    """The file's content."""
+    return aliases.model_dump_json(indent=2).encode() + b"\n"
 
 
 def change(models: Path, name: str, edit: Callable[[Aliases], Aliases]) -> Aliases:
@@ -114,17 +129,17 @@ def change(models: Path, name: str, edit: Callable[[Aliases], Aliases]) -> Alias
         InvalidAliases: what is there cannot be read; repair or delete it.
         OSError: the folder of the model cannot be written to.
     """
-    with _locked(models / name) as home:
+    with locked(models / name) as home:
         before = read(models, name)
         after = edit(before)
         if after != before:
-            _replace(models / name, after, home)
+            replace(models / name, dump(after), home)
     return after
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[int]:
-    """The folder's descriptor while nobody else changes the file."""
+def locked(folder: Path) -> Iterator[int]:
+    """The descriptor of a model's folder while nobody else changes the file."""
     home = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(home, fcntl.LOCK_EX)
@@ -133,11 +148,19 @@ def _locked(folder: Path) -> Iterator[int]:
         os.close(home)
 
 
-def _replace(folder: Path, aliases: Aliases, home: int) -> None:
+def replace(folder: Path, data: bytes, home: int) -> None:
+    """Give the file in a model's folder another content.
+
+    Args:
+        home: from `locked`.
+
+    Raises:
+        OSError: it cannot be written.
+    """
     descriptor, unfinished = tempfile.mkstemp(prefix=".aliases-", dir=folder)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(aliases.model_dump_json(indent=2).encode() + b"\n")
+            file.write(data)
             file.flush()
             os.fchmod(file.fileno(), 0o644)  # mkstemp's file is for its owner only
             os.fsync(file.fileno())

@@ -24,6 +24,11 @@ def is_version(text: str) -> bool:
     return _VERSION.fullmatch(text) is not None
 
 
+def is_url(text: str) -> bool:
+    """Whether it means an object store and not a folder."""
+    return "://" in text
+
+
 def names(models: Path) -> list[str]:
     """Models with at least one version, sorted. Hidden folders hold unfinished work."""
     folders = (entry.name for entry in models.iterdir() if entry.is_dir())

@@ -7,9 +7,12 @@ from pathlib import Path
 from service.contract import layout
 from service.doctor.area import Area
 from service.providers import Provider
-from service.repository.intake import Intake, Refusal
+from service.repository.intake import Intake
 from service.repository.live import AnyModel
+from service.repository.place import Folder, Place, Refusal
 from service.settings import Settings
+from service.store.objects import BadStore
+from service.store.opening import first_look, open_store
 
 BENCH_S = 0.5  # of each size of a batch: a second for a model
 ROWS = (1, 8)
@@ -19,13 +22,24 @@ _FUTURE_S = 60.0
 
 def models(settings: Settings, provider: Provider) -> Area:
     """Open all, say what each is for, and measure those that would answer."""
-    area = Area("models", {"folder": str(settings.models)})
-    if not settings.models.is_dir():
+    area = Area("models", {"from": str(settings.models)})
+    try:
+        if isinstance(settings.models, Path):
+            place: Place = Folder(settings.models)
+        else:
+            place = store = open_store(settings.models, settings.store_cache)
+            area.facts["store"] = first_look(store)
+    except BadStore as error:
+        area.complain(
+            f"{settings.models}: {error}", "it keeps the service from starting; change it"
+        )
+        return area
+    if not place.folder.is_dir():
         remedy = "give --models, or train one first: gatecast train airline"
         area.complain(f"folder {settings.models} does not exist", remedy)
         return area
-    intake = Intake(settings.models, provider)
-    names = layout.names(settings.models)
+    intake = Intake(place, provider)
+    names = intake.names()
     if not names:
         remedy = "give another --models, or train one first: gatecast train airline"
         area.complain(f"there is no model in {settings.models}", remedy)

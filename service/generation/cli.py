@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from service.repository.option import ModelsFolder
+
 if TYPE_CHECKING:
     from service.contract.language import LanguageMetadata
     from service.repository.live import LiveModel
@@ -26,9 +28,7 @@ _MOST_TOKENS = 10**6  # of a prompt and its text: an hour
 @click.option("--top-k", type=int, help="Choose among so many of the most likely tokens.")
 @click.option("--top-p", type=float, help="Choose among the fewest with this probability together.")
 @click.option("--seed", type=int, help="Repeats a text; without one, each is another.")
-@click.option(
-    "--models", type=click.Path(path_type=Path), default=Path("models"), help="Folder of models."
-)
+@click.option("--models", type=ModelsFolder(), default=Path("models"), help="Folder of models.")
 def generate(
     model: str,
     prompt: str,

@@ -1,27 +1,29 @@
-"""Changes of which version answers, in the folder of models: on the command line and over HTTP.
+"""Changes of which version answers, where the models are: on the command line and over HTTP.
 
-They write one small file, or take a folder away; services that watch the folder follow. Nothing
+They write one small file, or take a version away; services that watch the place follow. Nothing
 here is checked for being a good version: whoever calls has opened it before.
 """
 
-import os
-import shutil
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 
 from service.contract import aliases, layout
 from service.contract.aliases import CANARY, LIVE, SHADOW, Aliases, InvalidAliases
 from service.errors import Conflict, Malformed, NotFound, Unservable
+from service.repository.place import Place
 
 
-def check_exists(models: Path, name: str, version: int | None = None) -> list[int]:
-    """The versions of a model.
+def check_exists(place: Place, name: str, version: int | None = None) -> list[int]:
+    """The versions of a model, as they are now.
 
     Raises:
         NotFound: there is no such model, or no such version.
+        Conflict: an object store does not say.
     """
-    found = layout.versions(models, name)
+    place.refresh(name)
+    found = layout.versions(place.folder, name)
+    outside = place.refused().get(name, {})
+    if version is not None and version in outside and version not in found:
+        raise Conflict(outside[version].reason, "version")
     if not found:
         raise NotFound(f"there is no model {name!r} in the folder of models", "model")
     if version is not None and version not in found:
@@ -48,7 +50,7 @@ def check_promotion(alias: str, share: float | None) -> None:
 
 
 def promote(
-    models: Path, name: str, version: int, alias: str, share: float | None, live: int | None
+    place: Place, name: str, version: int, alias: str, share: float | None, live: int | None
 ) -> Aliases:
     """Let an alias mean a version.
 
@@ -59,48 +61,48 @@ def promote(
     Raises:
         Conflict: the file cannot be read or written.
     """
-    return _change(models, name, lambda now: now.promoted(alias, version, share, live))
+    return _change(place, name, lambda now: now.promoted(alias, version, share, live))
 
 
-def release(models: Path, name: str, alias: str) -> Aliases:
+def release(place: Place, name: str, alias: str) -> Aliases:
     """Take an alias away; without `live`, the highest version answers.
 
     Raises:
         Conflict: the file cannot be read or written.
     """
-    return _change(models, name, lambda now: now.released(alias))
+    return _change(place, name, lambda now: now.released(alias))
 
 
-def set_loaded(models: Path, name: str, loaded: bool) -> Aliases:
+def set_loaded(place: Place, name: str, loaded: bool) -> Aliases:
     """Let a model answer, or no longer.
 
     Raises:
         Conflict: the file cannot be read or written.
     """
-    return _change(models, name, lambda now: now.model_copy(update={"unloaded": not loaded}))
+    return _change(place, name, lambda now: now.model_copy(update={"unloaded": not loaded}))
 
 
-def live_version(models: Path, name: str) -> int | None:
+def live_version(place: Place, name: str) -> int | None:
     """The version that is to answer, whether it can or not; None: the model is unloaded.
 
     Raises:
         NotFound: there is no such model.
         Conflict: aliases.json cannot be read.
     """
-    versions = check_exists(models, name)
-    now = read(models, name)
+    versions = check_exists(place, name)
+    now = read(place, name)
     return None if now.unloaded else now.aliases.get(LIVE, versions[-1])
 
 
-def candidates_before(models: Path, name: str, live: int | None) -> list[int]:
+def candidates_before(place: Place, name: str, live: int | None) -> list[int]:
     """Where a rollback may lead: what was live before, else older versions, the newest first.
 
     Raises:
         NotFound: there is no such model.
         Conflict: aliases.json cannot be read, or there is nothing to go back to.
     """
-    versions = check_exists(models, name)
-    previous = read(models, name).previous
+    versions = check_exists(place, name)
+    previous = read(place, name).previous
     found = [previous] if previous in versions and previous != live else []
     found += [v for v in reversed(versions) if (live is None or v < live) and v != previous]
     if not found:
@@ -109,47 +111,44 @@ def candidates_before(models: Path, name: str, live: int | None) -> list[int]:
     return [version for version in found if version is not None]
 
 
-def delete(models: Path, name: str, version: int, live: int | None) -> None:
-    """Take the folder of a version away.
+def delete(place: Place, name: str, version: int, live: int | None) -> None:
+    """Take a version away.
 
     Raises:
         NotFound: there is none.
         Conflict: it answers or an alias means it, or it cannot be removed.
     """
-    check_exists(models, name, version)
-    now = read(models, name)
+    check_exists(place, name, version)
+    now = read(place, name)
     roles = [alias for alias, meant in now.aliases.items() if meant == version]
     if live == version and LIVE not in roles:
         roles.append(LIVE)
     if roles:
         message = f"model {name!r}: version {version} is {', '.join(sorted(roles))}"
         raise Conflict(f"{message}; promote another version first", "version")
-    folder = layout.folder(models, name, version)
     try:
-        grave = tempfile.mkdtemp(prefix=".deleted-", dir=folder.parent)
-        os.rename(folder, Path(grave) / folder.name)  # gone at once, for whoever reads
+        place.remove(name, version)
     except OSError as error:
         raise Conflict(f"{name}/{version} cannot be deleted: {error.strerror}") from error
-    shutil.rmtree(grave, ignore_errors=True)
     if now.previous == version:
-        _change(models, name, lambda then: then.model_copy(update={"previous": None}))
+        _change(place, name, lambda then: then.model_copy(update={"previous": None}))
 
 
-def read(models: Path, name: str) -> Aliases:
+def read(place: Place, name: str) -> Aliases:
     """The aliases of a model.
 
     Raises:
         Conflict: the file cannot be read.
     """
     try:
-        return aliases.read(models, name)
+        return aliases.read(place.folder, name)
     except InvalidAliases as error:
         raise Conflict(f"{error}; repair or delete the file", "model") from error
 
 
-def _change(models: Path, name: str, edit: Callable[[Aliases], Aliases]) -> Aliases:
+def _change(place: Place, name: str, edit: Callable[[Aliases], Aliases]) -> Aliases:
     try:
-        return aliases.change(models, name, edit)
+        return place.change(name, edit)
     except InvalidAliases as error:
         raise Conflict(f"{error}; repair or delete the file", "model") from error
     except OSError as error:

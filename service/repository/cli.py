@@ -1,8 +1,10 @@
-"""`gatecast models`: which versions a folder holds, and which of them answers.
+"""`gatecast models`: which versions a folder or a store holds, and which of them answers.
 
-Works on the folder alone, with a service beside it or without: one that watches the folder follows.
+Works on it alone, with a service beside it or without: one that watches it follows. Of a store, the
+cache is brought up to date first.
 """
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,50 +12,69 @@ from typing import TYPE_CHECKING
 
 import click
 
+from service.repository.option import ModelsFolder
+
 if TYPE_CHECKING:
     from service.contract.metadata import Metadata
+    from service.repository.place import Place
 
-_folder = click.option(
-    "--models", type=click.Path(path_type=Path), default=Path("models"), help="Folder of models."
-)
+_HELP = "Folder of models, or s3://bucket/prefix, gs:// or az://."
+_models = click.option("--models", type=ModelsFolder(True), default=Path("models"), help=_HELP)
 
 
 @click.group(invoke_without_command=True)
-@_folder
+@_models
 @click.pass_context
-def models(context: click.Context, models: Path) -> None:
+def models(context: click.Context, models: Path | str) -> None:
     """List, show, promote, roll back, verify and delete versions of models."""
     context.obj = models
     if context.invoked_subcommand is None:
-        _list(models)
+        _list(_chosen(None).folder)
 
 
 def _command(run: Callable[..., None]) -> click.Command:
     """A command of the group; `--models` may stand before or behind its name."""
-    found = click.option("--models", type=click.Path(path_type=Path), help="Folder of models.")(run)
+    found = click.option("--models", type=ModelsFolder(True), help=_HELP)(run)
     return models.command(str(run.__name__).rstrip("_"))(found)
 
 
-def _chosen(given: Path | None) -> Path:
-    folder: Path = given or click.get_current_context().obj
-    if not folder.is_dir():
-        raise click.ClickException(f"--models: folder {folder} does not exist")
-    return folder
+def _chosen(given: Path | str | None, name: str | None = None) -> "Place":
+    """Where the models are; of a store, with all that is there now, or all of one model."""
+    from service.contract.layout import is_name
+    from service.errors import ServiceError
+    from service.store.objects import BadStore
+    from service.store.opening import open_place
+
+    models: Path | str = given or click.get_current_context().obj
+    if isinstance(models, Path) and not models.is_dir():
+        raise click.ClickException(f"--models: folder {models} does not exist")
+    cache = os.environ.get("GATECAST_STORE_CACHE")
+    try:
+        place = open_place(models, Path(cache) if cache else None)
+        place.refresh(name if name and is_name(name) else None)
+    except BadStore as error:
+        raise click.ClickException(f"--models {models}: {error}") from None
+    except ServiceError as error:
+        raise click.ClickException(error.message) from None
+    for refused in place.refused().values():
+        for refusal in refused.values():
+            click.echo(f"not taken: {refusal.reason}", err=True)
+    return place
 
 
 @_command
-def list_(models: Path | None) -> None:
+def list_(models: Path | str | None) -> None:
     """Every model, its versions, and what the one that answers says of itself."""
-    _list(_chosen(models))
+    _list(_chosen(models).folder)
 
 
 @_command
 @click.argument("model")
-def show(models: Path | None, model: str) -> None:
+def show(models: Path | str | None, model: str) -> None:
     """The metadata of MODEL: name, name@version or name@alias."""
     from service.contract import layout
 
-    folder = _chosen(models)
+    folder = _chosen(models, model.partition("@")[0]).folder
     with _told():
         click.echo(_read(folder, *layout.find(folder, model)).model_dump_json(indent=2))
 
@@ -65,7 +86,7 @@ def show(models: Path | None, model: str) -> None:
 @click.option("--share", type=float, help="Percent of requests, of canary and shadow.")
 @click.option("--release", is_flag=True, help="Take the alias away; live is then the highest.")
 def promote(
-    models: Path | None,
+    models: Path | str | None,
     model: str,
     version: int | None,
     alias: str,
@@ -75,51 +96,51 @@ def promote(
     """Let an alias mean VERSION of MODEL, once that is verified on this machine."""
     from service.repository import changes
 
-    folder = _chosen(models)
+    place = _chosen(models, model)
     if (version is None) != release:
         raise click.UsageError("name a version, or --release an alias, and not both")
     with _told():
         changes.check_promotion(alias, share)
-        changes.check_exists(folder, model, version)
+        changes.check_exists(place, model, version)
         if version is None:
-            changes.release(folder, model, alias)
+            changes.release(place, model, alias)
         else:
-            _verify(folder, model, version)
-            live = changes.live_version(folder, model)
-            changes.promote(folder, model, version, alias, share, live)
-    _list(folder, model)
+            _verify(place.folder, model, version)
+            live = changes.live_version(place, model)
+            changes.promote(place, model, version, alias, share, live)
+    _list(place.folder, model)
 
 
 @_command
 @click.argument("model")
-def rollback(models: Path | None, model: str) -> None:
+def rollback(models: Path | str | None, model: str) -> None:
     """Let the version of MODEL answer that did before, once it is verified."""
     from service.contract.artifact import InvalidArtifact
     from service.repository import changes
 
-    folder = _chosen(models)
+    place = _chosen(models, model)
     with _told():
-        live = changes.live_version(folder, model)
-        for version in changes.candidates_before(folder, model, live):
+        live = changes.live_version(place, model)
+        for version in changes.candidates_before(place, model, live):
             try:
-                _verify(folder, model, version)
+                _verify(place.folder, model, version)
             except InvalidArtifact as error:
                 click.echo(f"passed over: {error}", err=True)
                 continue
-            changes.promote(folder, model, version, "live", None, live)
+            changes.promote(place, model, version, "live", None, live)
             break
         else:
             raise click.ClickException(f"no version of {model!r} before {live} is good")
-    _list(folder, model)
+    _list(place.folder, model)
 
 
 @_command
 @click.argument("model")
-def verify(models: Path | None, model: str) -> None:
+def verify(models: Path | str | None, model: str) -> None:
     """Read MODEL (name, name@version or name@alias) and prove its golden answers here."""
     from service.contract import layout
 
-    folder = _chosen(models)
+    folder = _chosen(models, model.partition("@")[0]).folder
     with _told():
         name, version = layout.find(folder, model)
         _verify(folder, name, version)
@@ -128,24 +149,22 @@ def verify(models: Path | None, model: str) -> None:
 
 @_command
 @click.argument("model")
-def delete(models: Path | None, model: str) -> None:
+def delete(models: Path | str | None, model: str) -> None:
     """Delete MODEL, a name@version that neither answers nor has an alias."""
     from service.repository import changes
 
-    folder = _chosen(models)
+    place = _chosen(models, model.partition("@")[0])
     name, at, version = model.partition("@")
     if not at or not version.isdigit():
         raise click.UsageError(f"{model!r} names no version; delete one by name@version")
     with _told():
-        changes.delete(folder, name, int(version), changes.live_version(folder, name))
+        changes.delete(place, name, int(version), changes.live_version(place, name))
     click.echo(f"{model} is deleted")
 
 
 def _list(models: Path, only: str | None = None) -> None:
     from service.contract import layout
 
-    if not models.is_dir():
-        raise click.ClickException(f"--models: folder {models} does not exist")
     for name in layout.names(models):
         if only in (None, name):
             click.echo(_line(models, name))

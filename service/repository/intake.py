@@ -16,19 +16,12 @@ from service.contract.aliases import CANARY, LIVE, SHADOW, Aliases, InvalidAlias
 from service.contract.artifact import GOLDEN, METADATA, MODEL, InvalidArtifact
 from service.providers import Provider
 from service.repository.live import AnyModel, Lineup, Repository, open_version
+from service.repository.place import Folder, Place, Refusal
 from service.telemetry import version_metrics
 
 log = logging.getLogger("gatecast")
 
 Marks = tuple[tuple[int, int, int], ...]  # inode, size and mtime in ns of the folder and its files
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """A version that failed a check."""
-
-    reason: str
-    kind: str
 
 
 @dataclass(frozen=True)
@@ -42,8 +35,9 @@ class Assembled:
 class Intake:
     """Opens versions and remembers what came of it. One thread at a time."""
 
-    def __init__(self, models: Path, provider: Provider) -> None:
-        self.models = models
+    def __init__(self, models: Path | Place, provider: Provider) -> None:
+        self.place: Place = Folder(models) if isinstance(models, Path) else models
+        self.models = self.place.folder
         self.provider = provider
         self._known: dict[tuple[str, int], tuple[Marks, AnyModel | Refusal]] = {}
 
@@ -57,7 +51,7 @@ class Intake:
             message = f"models folder {self.models} does not exist; train a model first"
             raise FileNotFoundError(message)
         repository = Repository({})
-        for name in layout.names(self.models):
+        for name in self.names():
             found = self.assemble(name, None)
             repository.put(name, found.lineup, reasons(found))
             for refusal in found.refused.values():
@@ -65,13 +59,23 @@ class Intake:
                 log.error("version refused: %s", refusal.reason)
         return repository
 
+    def names(self) -> list[str]:
+        """Models with a version, be it refused.
+
+        Raises:
+            OSError: there is no such folder.
+        """
+        return sorted({*layout.names(self.models), *self.place.refused()})
+
     def assemble(self, name: str, before: Lineup | None, *, patient: bool = False) -> Assembled:
         """The lineup that a model's folder asks for; what is bad leaves in its place what was.
 
         Args:
             patient: a version that failed is refused only once its files have stopped changing.
         """
-        return _Assembly(self, name, before, patient).run()
+        found = _Assembly(self, name, before, patient).run()
+        outside = self.place.refused().get(name, {})
+        return Assembled(found.lineup, {**outside, **found.refused}) if outside else found
 
     def open(self, name: str, version: int, *, patient: bool = False) -> AnyModel | Refusal | None:
         """A version, or why it is refused; None: its files are still changing.

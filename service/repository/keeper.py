@@ -16,13 +16,13 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from service.contract import layout
 from service.contract.aliases import LIVE
 from service.contract.artifact import InvalidArtifact
 from service.errors import Conflict
 from service.repository import changes
-from service.repository.intake import Assembled, Intake, Refusal, reasons
+from service.repository.intake import Assembled, Intake, reasons
 from service.repository.live import AnyModel, Lineup, Repository, open_version
+from service.repository.place import Refusal
 from service.telemetry import metrics, version_metrics
 
 NICENESS = 10  # of the thread that opens models; lanes have 5
@@ -52,11 +52,12 @@ class Keeper:
             left: told of every model that no request will find any more.
         """
         self._intake = intake
+        self._place = intake.place
         self._repository = repository
         self._came = came
         self._left = left
         self._turn = asyncio.Lock()
-        self._thread = ThreadPoolExecutor(1, "keeper", _give_way)
+        self._thread = ThreadPoolExecutor(1, "keeper", give_way)
         self._lost = False  # the folder; said once
         _count(repository)
         for name, lineup in repository.lineups.items():
@@ -102,13 +103,13 @@ class Keeper:
         """
         changes.check_promotion(alias, share)
         async with self._turn:
-            await self._aside(changes.check_exists, self.models, name, version)
+            await self._aside(changes.check_exists, self._place, name, version)
             if version is None:
-                await self._aside(changes.release, self.models, name, alias)
+                await self._aside(changes.release, self._place, name, alias)
             else:
                 await self._open(name, version)
                 live = self._live(name)
-                await self._aside(changes.promote, self.models, name, version, alias, share, live)
+                await self._aside(changes.promote, self._place, name, version, alias, share, live)
             return await self._refreshed(name)
 
     async def rollback(self, name: str) -> Lineup:
@@ -125,7 +126,7 @@ class Keeper:
                 target = lineup.previous.metadata.version
             else:
                 target = await self._older(name, live)
-            await self._aside(changes.promote, self.models, name, target, LIVE, None, live)
+            await self._aside(changes.promote, self._place, name, target, LIVE, None, live)
             return await self._refreshed(name)
 
     async def verify(self, name: str, version: int) -> AnyModel:
@@ -136,7 +137,7 @@ class Keeper:
             Conflict: it failed a check.
         """
         async with self._turn:
-            await self._aside(changes.check_exists, self.models, name, version)
+            await self._aside(changes.check_exists, self._place, name, version)
             provider = self._intake.provider
             try:
                 return await self._aside(open_version, self.models, name, version, provider)
@@ -153,8 +154,8 @@ class Keeper:
         async with self._turn:
             live = self._live(name)
             if live is None:
-                live = await self._aside(changes.live_version, self.models, name)
-            await self._aside(changes.delete, self.models, name, version, live)
+                live = await self._aside(changes.live_version, self._place, name)
+            await self._aside(changes.delete, self._place, name, version, live)
             await self._refresh(name)
 
     async def load(self, name: str) -> Lineup:
@@ -165,9 +166,9 @@ class Keeper:
             Conflict: no version of it is good, or the file cannot be written.
         """
         async with self._turn:
-            await self._aside(changes.check_exists, self.models, name)
-            if (await self._aside(changes.read, self.models, name)).unloaded:
-                await self._aside(changes.set_loaded, self.models, name, True)
+            await self._aside(changes.check_exists, self._place, name)
+            if (await self._aside(changes.read, self._place, name)).unloaded:
+                await self._aside(changes.set_loaded, self._place, name, True)
             return await self._refreshed(name)
 
     async def unload(self, name: str) -> None:
@@ -178,8 +179,8 @@ class Keeper:
             Conflict: the file cannot be written.
         """
         async with self._turn:
-            await self._aside(changes.check_exists, self.models, name)
-            await self._aside(changes.set_loaded, self.models, name, False)
+            await self._aside(changes.check_exists, self._place, name)
+            await self._aside(changes.set_loaded, self._place, name, False)
             await self._refresh(name)
 
     async def _watch(self, every_s: float) -> None:
@@ -193,7 +194,7 @@ class Keeper:
     async def _names(self) -> list[str]:
         """All models on disk; those that are known, where the folder is lost."""
         try:
-            names = await self._aside(layout.names, self.models)
+            names = await self._aside(self._intake.names)
         except OSError as error:
             names, why = [], error.strerror
         else:
@@ -217,7 +218,7 @@ class Keeper:
             raise Conflict(f"{opened.reason}; what is live goes on", "version")
 
     async def _older(self, name: str, live: int | None) -> int:
-        candidates = await self._aside(changes.candidates_before, self.models, name, live)
+        candidates = await self._aside(changes.candidates_before, self._place, name, live)
         for version in candidates:
             if isinstance(await self._aside(self._intake.open, name, version), Refusal):
                 continue
@@ -284,6 +285,7 @@ def _told(roles: dict[str, int]) -> str:
     return ", ".join(f"{alias} {version}" for alias, version in sorted(roles.items())) or "unloaded"
 
 
-def _give_way() -> None:
+def give_way() -> None:
+    """Let every other thread of the process go first."""
     me = threading.get_native_id()
     os.setpriority(os.PRIO_PROCESS, me, os.getpriority(os.PRIO_PROCESS, me) + NICENESS)

@@ -144,6 +144,14 @@ _FAMILIES = (
     Family(
         "gatecast_quality_rollbacks_total", "counter", "Automatic rollbacks", ("model", "outcome")
     ),
+    Family("gatecast_store_up", "gauge", "1 if the last look at the store worked", ("store",)),
+    Family(
+        "gatecast_store_seen_timestamp_seconds",
+        "gauge",
+        "The last look at the object store that worked, since 1970",
+        ("store",),
+    ),
+    Family("gatecast_store_loaded_bytes_total", "counter", "Loaded while serving", ("store",)),
     Family("nv_inference_request_success", "counter", "Requests that succeeded", _MODEL),
     Family(FAILURES, "counter", "Requests that failed", (*_MODEL, "reason")),
     Family("nv_inference_count", "counter", "Rows run", _MODEL),

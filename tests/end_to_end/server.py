@@ -19,7 +19,7 @@ _RPC_ADDRESS = re.compile(r"gRPC on (127\.0\.0\.1:\d+)")
 class ServerProcess:
     """A started server: its address, its log, and how it ended."""
 
-    def __init__(self, command: list[str], models: Path, settings: dict[str, object]) -> None:
+    def __init__(self, command: list[str], models: Path | str, settings: dict[str, object]) -> None:
         self.models = models
         clean = {k: v for k, v in os.environ.items() if not k.startswith("GATECAST_")}
         settings = {"workers": 1} | settings  # one unless a test is about several
@@ -78,9 +78,9 @@ class ServerProcess:
 
 @contextmanager
 def serving(
-    models: Path, *flags: str, gatecast: str | None = None, **settings: object
+    models: Path | str, *flags: str, gatecast: str | None = None, **settings: object
 ) -> Iterator[ServerProcess]:
-    """A listening server over a folder of models, ended by pid at the end.
+    """A listening server over a folder of models or a store of them, ended by pid at the end.
 
     Args:
         flags: for the command line.

@@ -12,7 +12,8 @@ from click.testing import CliRunner
 import training.cli
 import training.train
 from service.contract import layout
-from service.repository.intake import Intake, Refusal
+from service.repository.intake import Intake
+from service.repository.place import Refusal
 from tests.artifacts import edit
 
 # Publishes a copy of a version, and kills itself at one of its steps: before its n-th word to the

@@ -242,3 +242,8 @@ def test_a_real_model_through_the_command_looks_well() -> None:
     assert ended.returncode == (1 if found["troubles"] else 0)
     assert "models" not in {trouble["area"] for trouble in found["troubles"]}
     assert found["areas"]["models"]["tiny/1"].endswith(", live")
+
+
+def test_a_store_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    settings = Settings(models="s3://", store_cache=tmp_path)
+    assert "keeps the service from starting" in only(models.models(settings, "cpu"))[1]

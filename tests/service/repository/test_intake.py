@@ -13,8 +13,9 @@ import onnx
 import pytest
 
 from service.contract import aliases
-from service.repository.intake import Intake, Refusal
+from service.repository.intake import Intake
 from service.repository.live import Lineup
+from service.repository.place import Refusal
 from tests.artifacts import edit
 
 
