@@ -44,7 +44,7 @@ CHECKS = (
     "not_a_server_error,status_code_conformance,content_type_conformance,negative_data_rejection"
 )
 
-_OF_ITS_OWN = re.compile(rb'"id":"[^"]*","created_at":\d+')  # of one answer: KServe's
+_OF_ITS_OWN = re.compile(rb'"id":"[0-9a-f-]{36}"|"created_at":\d+')  # of one answer: KServe's
 
 Send = Callable[[Iterable[bytes]], Iterable[Outcome]]
 
