@@ -36,7 +36,7 @@ def models(settings: Settings, provider: Provider) -> Area:
         area.complain(f"folder {settings.models} does not exist", remedy)
         return area
     intake = Intake(place, provider)
-    names = layout.names(place.folder)
+    names = intake.names()
     if not names:
         remedy = "give another --models, or train one first: gatecast train airline"
         area.complain(f"there is no model in {settings.models}", remedy)
