@@ -156,7 +156,7 @@ def test_a_port_in_use_ends_the_service(count: str) -> None:
 def test_a_worker_that_cannot_start_ends_the_service_with_an_error(
     count: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    code = "import service.repository.intake\nservice.intake.Intake.load = None\n"
+    code = "import service.repository.intake as i\ni.Intake.load = None\n"
     (tmp_path / "sitecustomize.py").write_text(code)  # run by every process before its own code
     path = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))
     monkeypatch.setenv("PYTHONPATH", path)
