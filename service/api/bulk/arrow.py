@@ -20,6 +20,7 @@ from service.api.bulk.columns import (
     lists,
     moments,
     numbers,
+    refuse_beyond_dates,
     refuse_null,
     texts,
 )
@@ -198,6 +199,7 @@ def _lists(table: pa.Table, signature: ForecastSignature) -> tuple[Zone, Ends]:
     item, item_ids = texts(table, "item_id")
     refuse_null(item < 0, "item_id")
     starts, zone = moments(table, "start")
+    refuse_beyond_dates(starts, "start")
     target, sizes = lists(table, "target", 0)
     if (sizes < 1).any():
         at = int((sizes < 1).argmax())

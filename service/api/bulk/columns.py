@@ -72,13 +72,12 @@ def moments(table: pa.Table, name: str) -> tuple[Moments, Zone]:
         counted = column.cast(pa.timestamp("us", zone)).cast(pa.int64())
     except pa.ArrowInvalid as error:
         raise Unservable(f"column {name}: {error}; round it to microseconds", name) from None
-    found = np.asarray(counted, np.int64)
-    _refuse_beyond_dates(found, name)
-    return found.view("datetime64[us]"), "Z" if zone else ""
+    return np.asarray(counted, np.int64).view("datetime64[us]"), "Z" if zone else ""
 
 
-def _refuse_beyond_dates(microseconds: NDArray[np.int64], name: str) -> None:
-    """What no date can be written of; years that a model cannot reach are named by their item."""
+def refuse_beyond_dates(found: Moments, name: str) -> None:
+    """Refuse what no date can be written of; years that a model cannot reach are named later."""
+    microseconds = found.view(np.int64)
     first, last = np.array([datetime.min, datetime.max], "datetime64[us]").astype(np.int64)
     beyond = np.flatnonzero((microseconds < first) | (microseconds > last))
     if beyond.size:
