@@ -12,6 +12,7 @@ from service.errors import ServiceError
 from service.settings import Settings
 
 ROOT = Path(__file__).parents[1]
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 README = (ROOT / "README.md").read_text()
 
 
@@ -76,7 +77,18 @@ def test_the_request_of_the_first_screen_is_well_formed(http: httpx.Client) -> N
     assert answer.json()["error"]["field"] == "model"
 
 
-@pytest.mark.parametrize("path", sorted(ROOT.glob("*.md")) + sorted((ROOT / "docs").glob("*.md")))
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
 def test_links_between_documents_lead_somewhere(path: Path) -> None:
     for target in re.findall(r"\]\(([^)#:]+)\)", path.read_text()):
         assert (path.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_every_test_that_a_document_names_exists(path: Path) -> None:
+    files = sorted((ROOT / "tests").rglob("test_*.py"))
+    there = {file.name for file in files}
+    for file in files:
+        there.update(re.findall(r"^def (test_\w+)", file.read_text(), re.MULTILINE))
+    for name, rest in re.findall(r"\b(test_\w+(?:\.py)?)(\.\.\.)?", path.read_text()):
+        known = any(one.startswith(name) for one in there) if rest else name in there
+        assert known, f"{path.name} names {name}{rest}"
