@@ -119,12 +119,14 @@ def test_a_checkpoint_cut_off_by_a_kill_leaves_the_previous_one(
         run(tmp_path, stop_at=15)
     kept = (tmp_path / "fit.pt").read_bytes()
 
-    def half_a_file(content: object, path: Path) -> None:
-        Path(path).write_bytes(b"half")
+    write = Path.write_bytes
+
+    def half_a_file(path: Path, data: bytes) -> int:
+        write(path, bytes(data)[: len(data) // 2])
         raise Interrupted
 
     with monkeypatch.context() as patched:
-        patched.setattr(torch, "save", half_a_file)
+        patched.setattr(Path, "write_bytes", half_a_file)
         with pytest.raises(Interrupted):
             run(tmp_path, resume=True)
     assert (tmp_path / "fit.pt").read_bytes() == kept
