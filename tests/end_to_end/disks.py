@@ -20,7 +20,7 @@ _AFTERWARDS = '{gatecast} "$@" && code=0 || code=$?; cp -a {folder}/. {after}; e
 
 
 def gatecast_on_a_small_disk(
-    folder: Path, beside: Path, after: Path | None = None, kib: int = 0
+    folder: Path, beside: Path, after: Path | None = None, kib: int = 0, read_only: bool = False
 ) -> str:
     """A command like `gatecast`, for which a folder is on a small disk; skips where none can be.
 
@@ -29,6 +29,7 @@ def gatecast_on_a_small_disk(
         beside: a folder elsewhere, for the command itself.
         after: where to copy what the folder holds at the end; the process is a shell then.
         kib: its room; 0 fills it to the last byte.
+        read_only: nobody may write there.
     """
     tried = ["unshare", "--map-root-user", "--mount", "mount", "-t", "tmpfs", "none", str(folder)]
     try:
@@ -40,6 +41,7 @@ def gatecast_on_a_small_disk(
         run = _AFTERWARDS.format(gatecast=GATECAST, folder=folder, after=after)
     command = beside / "gatecast"
     fill = "" if kib else _FILL.format(folder=folder)
+    fill = f"mount -o remount,ro {folder}" if read_only else fill
     script = _SCRIPT.format(folder=folder, beside=beside, run=run, kib=kib or 256, fill=fill)
     command.write_text(script)
     command.chmod(0o755)

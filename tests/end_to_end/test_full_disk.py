@@ -72,6 +72,21 @@ def test_a_service_on_a_full_disk_refuses_changes_and_answers(folder: Path, tmp_
         assert "Traceback" not in server.log
 
 
+def test_a_service_of_a_read_only_folder_refuses_changes_and_answers(
+    folder: Path, tmp_path: Path
+) -> None:
+    frozen = gatecast_on_a_small_disk(folder, tmp_path, read_only=True)
+    with serving(folder, gatecast=frozen, watch_s=0.05) as server, client(server) as http:
+        refused = http.post("/v1/models/tiny/promote", json={"version": 2})
+        assert refused.status_code == 409
+        assert "Read-only file system" in refused.text
+        refused = http.delete("/v1/models/tiny/versions/2")
+        assert refused.status_code == 409
+        assert "Read-only file system" in refused.text
+        assert http.post("/v1/forecast", json=REQUEST).json()["version"] == 1
+        assert "Traceback" not in server.log
+
+
 def test_a_worker_whose_metrics_find_no_room_answers_and_counts_for_itself(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
