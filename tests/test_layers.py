@@ -1,6 +1,7 @@
 """The house as a test: who may import whom, and no room grows a noun too many."""
 
 import ast
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ OFFLINE = {
 }
 
 
+@cache
 def imports(path: Path) -> set[str]:
     """Every module named in an import statement of the file, also inside functions."""
     names: set[str] = set()

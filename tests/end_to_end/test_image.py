@@ -23,7 +23,7 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Path:
     environment = folder / "environment"
     run(sys.executable, "-m", "venv", str(environment))
     pip, pins = str(environment / "bin/pip"), str(ROOT / "docker/requirements-cpu.txt")
-    run(pip, "install", "--quiet", "--require-hashes", "--requirement", pins)
+    run(pip, "install", "--quiet", "--no-compile", "--require-hashes", "--requirement", pins)
     run(pip, "install", "--quiet", "--no-deps", str(wheel))
     run(pip, "check")
     return environment / "bin"
