@@ -66,16 +66,26 @@ def serve(models: Path, story: Callable[[Keeper, Inference, Generator], Awaitabl
     asyncio.run(asyncio.wait_for(run(), 60))
 
 
+def tell(event: asyncio.Event, loop: asyncio.AbstractEventLoop) -> None:
+    """From whichever thread let go last."""
+    loop.call_soon_threadsafe(event.set)
+
+
 @pytest.mark.usefixtures("no_collector")
 def test_a_version_that_nobody_needs_is_freed_at_once(models: Path) -> None:
     async def story(keeper: Keeper, inference: Inference, _: Generator) -> None:
         await Forecaster(inference).forecast(ASKED)
         first = weakref.ref(inference.repository.get("tiny").runtime)
+        gone = asyncio.Event()
+        weakref.finalize(
+            inference.repository.get("tiny").runtime, tell, gone, asyncio.get_running_loop()
+        )
         await keeper.promote("tiny", 1, "live", None)
         await Forecaster(inference).forecast(ASKED)
         assert first() is not None  # warm, for a rollback
         await keeper.promote("tiny", 2, "live", None)
         await keeper.look()  # the thread has let go of the promotion, too
+        await gone.wait()
         assert first() is None
 
     serve(models, story)
@@ -86,7 +96,8 @@ def test_a_request_keeps_its_version_to_its_end_and_leaves_nothing(models: Path)
     async def story(keeper: Keeper, inference: Inference, _: Generator) -> None:
         expected = await Forecaster(inference).forecast(ASKED)
         found = inference.repository.get_for(ForecastMetadata, "tiny")
-        gone = weakref.ref(found.runtime)
+        gone = asyncio.Event()
+        weakref.finalize(found.runtime, tell, gone, asyncio.get_running_loop())
         for version in (1, 2):
             await keeper.promote("tiny", version, "live", None)
         late = await Forecaster(inference).forecast(ASKED, found)
@@ -94,7 +105,7 @@ def test_a_request_keeps_its_version_to_its_end_and_leaves_nothing(models: Path)
         np.testing.assert_array_equal(late.quantiles, expected.quantiles)
         del found
         await keeper.look()
-        assert gone() is None
+        await gone.wait()  # the lane lets go of its last batch
 
     serve(models, story)
 
