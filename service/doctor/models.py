@@ -9,10 +9,10 @@ from service.doctor.area import Area
 from service.providers import Provider
 from service.repository.intake import Intake
 from service.repository.live import AnyModel
-from service.repository.place import Refusal
+from service.repository.place import Folder, Place, Refusal
 from service.settings import Settings
 from service.store.objects import BadStore
-from service.store.opening import first_look, open_place, open_store
+from service.store.opening import first_look, open_store
 
 BENCH_S = 0.5  # of each size of a batch: a second for a model
 ROWS = (1, 8)
@@ -24,10 +24,7 @@ def models(settings: Settings, provider: Provider) -> Area:
     """Open all, say what each is for, and measure those that would answer."""
     area = Area("models", {"models": str(settings.models)})
     try:
-        if isinstance(settings.models, str):
-            store = open_store(settings.models, settings.store_cache)
-            area.facts["store"] = first_look(store)
-        place = open_place(settings.models, settings.store_cache)
+        place = _place(settings, area)
     except BadStore as error:
         area.complain(f"{settings.models}: {error}", "see what --models and its store need")
         return area
@@ -58,6 +55,15 @@ def measure(model: AnyModel) -> dict[int, float]:
             took.append(time.perf_counter() - began)
         found[rows] = statistics.median(took)
     return found
+
+
+def _place(settings: Settings, area: Area) -> Place:
+    """Where the models are, after a first look where that is a store."""
+    if not isinstance(settings.models, str):
+        return Folder(settings.models)
+    store = open_store(settings.models, settings.store_cache)
+    area.facts["store"] = first_look(store)
+    return store
 
 
 def _look_at(name: str, intake: Intake, area: Area) -> None:
