@@ -17,6 +17,7 @@ from training.options import (
     ModelName,
     Source,
     Table,
+    in_a_line,
     models_option,
     name_of,
     source_options,
@@ -51,20 +52,19 @@ def train(
     airline-classic is the protocol of the tutorials, 12 months rolled forward by a one-step GRU,
     beside the recipe airline; it takes --seed, --name and --models alone.
     """
-    from service.contract.artifact import InvalidArtifact
     from training.checkpoint import CannotResume
     from training.data import InvalidTable
     from training.devices import DeviceUnavailable
-    from training.export import ExportFailed
     from training.fit import Diverged
     from training.origins import Origins
-    from training.parity import ParityFailed
     from training.progress import Progress
     from training.recipes import PROTOCOLS
     from training.train import train as run
 
     protocol = PROTOCOLS.get(source.name)
-    try:
+    kept = "the same command with --resume continues from the last check"
+    refused = InvalidTable, CannotResume, DeviceUnavailable, Diverged
+    with in_a_line(*refused, interrupted="nothing is kept" if protocol else kept):
         name = name or name_of(source.name)
         if protocol:
             _check_nothing_chosen(source, effort, horizon, resume)
@@ -78,15 +78,6 @@ def train(
         started = time.monotonic()
         with Progress(100, "%") as progress:
             folder = story(progress=progress.share, say=progress.say)
-    except (InvalidTable, CannotResume, DeviceUnavailable, Diverged) as error:
-        raise click.ClickException(str(error)) from None
-    except (ExportFailed, InvalidArtifact, ParityFailed, OSError) as error:
-        raise click.ClickException(f"nothing is published: {error}") from None
-    except KeyboardInterrupt:
-        kept = "the same command with --resume continues from the last check"
-        raise click.ClickException(
-            f"interrupted; {'nothing is kept' if protocol else kept}"
-        ) from None
     click.echo(f"Published {folder} in {time.monotonic() - started:.0f} s.")
 
 

@@ -1,7 +1,8 @@
 """What the commands of training take from the command line, each said once."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
@@ -23,6 +24,30 @@ class ModelName(click.ParamType):  # type: ignore[type-arg]  # generic in the ne
         if not is_name(value):
             self.fail(f"{value!r} is not a model name: letters, digits, _ and -, at most 64")
         return value
+
+
+@contextmanager
+def in_a_line(
+    *refused: type[Exception], interrupted: str = "nothing is published"
+) -> Iterator[None]:
+    """Whatever keeps a training from its version, as one line of the command.
+
+    Args:
+        refused: errors whose own words say all.
+        interrupted: what became of a training that Ctrl-C ended.
+    """
+    from service.contract.artifact import InvalidArtifact
+    from training.export import ExportFailed
+    from training.parity import ParityFailed
+
+    try:
+        yield
+    except refused as error:
+        raise click.ClickException(str(error)) from None
+    except (ExportFailed, InvalidArtifact, ParityFailed, OSError) as error:
+        raise click.ClickException(f"nothing is published: {error}") from None
+    except KeyboardInterrupt:
+        raise click.ClickException(f"interrupted; {interrupted}") from None
 
 
 def name_of(source: str) -> str:

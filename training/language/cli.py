@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from training.extras import needs
-from training.options import ModelName, models_option, name_of
+from training.options import ModelName, in_a_line, models_option, name_of
 
 if TYPE_CHECKING:
     from training.language.config import Unit
@@ -98,21 +98,18 @@ def train_language(
     SOURCE is a worked example (time-machine) or a text file in UTF-8. Its letters are learnt, in
     lower case; anything else between them counts as one blank.
     """
-    from service.contract.artifact import InvalidArtifact
     from training.devices import DeviceUnavailable
-    from training.export import ExportFailed
     from training.gru import Convention
     from training.language.config import FitConfig, NetworkConfig
     from training.language.corpus import InvalidText
     from training.language.fit import Diverged
     from training.language.train import train
-    from training.parity import ParityFailed
     from training.progress import Progress
 
     name = name or name_of(source)
     if embedding is None:
         embedding = WORD_EMBEDDING if unit == "word" else 0
-    try:
+    with in_a_line(InvalidText, DeviceUnavailable, Diverged):
         corpus = _prepare(source, data, unit, held_out, tokens)
         click.echo(_summary(corpus))
         network_config = NetworkConfig(
@@ -129,12 +126,6 @@ def train_language(
                 progress=progress.share,
                 say=progress.say,
             )
-    except (InvalidText, DeviceUnavailable, Diverged) as error:
-        raise click.ClickException(str(error)) from None
-    except (ExportFailed, InvalidArtifact, ParityFailed, OSError) as error:
-        raise click.ClickException(f"nothing is published: {error}") from None
-    except KeyboardInterrupt:
-        raise click.ClickException("interrupted; nothing is published") from None
     click.echo(f"Published {folder} in {time.monotonic() - started:.0f} s.")
 
 

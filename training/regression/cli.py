@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from training.extras import needs
-from training.options import ModelName, models_option, name_of
+from training.options import ModelName, in_a_line, models_option, name_of
 
 if TYPE_CHECKING:
     from training.regression.table import Table
@@ -50,16 +50,13 @@ def train(
     files, whose columns are numbers. The model is judged on rows that it never saw, beside ridge
     regression and gradient boosting.
     """
-    from service.contract.artifact import InvalidArtifact
-    from training.export import ExportFailed
     from training.fit import Diverged
-    from training.parity import ParityFailed
     from training.progress import Progress
     from training.regression.config import FitConfig
     from training.regression.train import train as run
     from training.tables.source import InvalidTable
 
-    try:
+    with in_a_line(InvalidTable, Diverged):
         table = _open_source(source, target, drop, data)
         name = name or name_of(source)
         click.echo(f"{table.rows} rows, {len(table.names)} features, target {table.target}")
@@ -74,12 +71,6 @@ def train(
                 progress=progress.share,
                 say=progress.say,
             )
-    except (InvalidTable, Diverged) as error:
-        raise click.ClickException(str(error)) from None
-    except (ExportFailed, InvalidArtifact, ParityFailed, OSError) as error:
-        raise click.ClickException(f"nothing is published: {error}") from None
-    except KeyboardInterrupt:
-        raise click.ClickException("interrupted; nothing is published") from None
     click.echo(f"Published {folder} in {time.monotonic() - started:.0f} s.")
 
 
