@@ -101,7 +101,6 @@ def open_session(model: bytes, provider: Provider) -> Session:
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
-    options.enable_mem_pattern = False  # planned per input shape: grows with ever-changing shapes
     options.log_severity_level = 3
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry(_ELSEWHERE, os.devnull)  # where nothing can lie
