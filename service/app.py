@@ -14,7 +14,8 @@ from service.api import operations
 from service.api.bulk import routes
 from service.api.cors import Cors
 from service.api.counted import Counted
-from service.api.dialect import Dialect, Front
+from service.api.dialect import Dialect
+from service.api.front import Front
 from service.api.generate.routes import generation
 from service.api.guard import Guard
 from service.api.models import models

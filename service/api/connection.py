@@ -18,14 +18,16 @@ import httptools
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
-from service.api.dialect import Front
 from service.api.direct import Direct
+from service.api.front import Front
 from service.api.hangup import HANGUP, Hangup
+from service.api.heads import Head, Heads, read_head
 from service.api.one_write import OneWrite
 from service.api.patience import Patience
 from service.api.responses import answer_error, error_response
 from service.drain import DrainingProtocol
 from service.errors import Malformed, ServiceError, TooLarge, TooSlow, Unavailable
+from service.house import House
 from service.settings import Settings
 from service.telemetry import metrics
 from service.telemetry.account import outside
@@ -53,6 +55,7 @@ class Connection(DrainingProtocol):
     _socket: asyncio.Transport
     _answers: OneWrite  # around it, for uvicorn
     _front: Front | None  # None where uvicorn runs another application
+    _heads: Heads | None  # None where the parser must see everything
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A caller comes."""
@@ -60,6 +63,7 @@ class Connection(DrainingProtocol):
         self._socket = transport
         self._answers = OneWrite(transport)
         self._front = self.app if isinstance(self.app, Front) else None
+        self._heads = None if self._front is None else self._front.heads
         self._settings = _DEFAULTS if self._front is None else self._front.house.settings
         self.patience = Patience(self.loop, self._give_up)
         super().connection_made(cast(asyncio.Transport, self._answers))
@@ -75,14 +79,30 @@ class Connection(DrainingProtocol):
         self.cycle = cast(RequestResponseCycle, None)  # which knows its connection, too
 
     def data_received(self, data: bytes) -> None:
+        """Answer a request with a known head, or feed the parser."""
+        if self._coming is None and self._heads is not None and self._front is not None:
+            known = self._heads.find(data)
+            if known is not None:
+                self.patience.rest()
+                self._begin(self._front.house, *known)
+                return
+            before = self.cycle
+            self._parse(data)
+            if self.cycle is not before:
+                self._learn(data)
+        else:
+            self._parse(data)
+
+    def _parse(self, data: bytes) -> None:
         """Feed the parser; refuse a head that grows beyond the limit."""
         if self._head is not None:
             self._head += len(data)
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:  # which `Exchange.content` tells where it matters
-            pass
+            self._heads = None  # the parser reads no more, and nobody else should
         except httptools.HttpParserError:
+            self._heads = None
             self._refuse(Malformed("this is not an HTTP/1.1 request; speak HTTP/1.1 and not TLS"))
             return
         limit = self._settings.max_head_bytes
@@ -108,20 +128,29 @@ class Connection(DrainingProtocol):
         """The head has ended."""
         self._head = None
         self._await(_Part.BODY)
-        front, target = self._front, None
-        if front is not None:
-            target = front.find_url(self.parser.get_method(), self.url)
-        if front is None or target is None:
+        target = None
+        if self._front is not None:
+            target = self._front.find_url(self.parser.get_method(), self.url)
+        if self._front is None or target is None:
             self._pass_on()
-            return
+        else:
+            self._begin(self._front.house, read_head(target, self.headers, self.parser))
+
+    def _begin(self, house: House, head: Head, body: bytes | None = None) -> None:
+        """Answer a request of a dialect when those before it are answered."""
         before = self.cycle
-        direct = Direct(self, self._socket, target, front.house, self._hangup)
+        direct = Direct(self, self._socket, head, house, self._hangup, body)
         self.cycle = cast(RequestResponseCycle, direct)
         if before is None or before.response_complete:
             direct.begin()
         else:
             self.flow.pause_reading()
             self.pipeline.appendleft((self.cycle, self.app))
+
+    def _learn(self, data: bytes) -> None:
+        """Remember the head of what has just come, if that was one whole request of a dialect."""
+        if isinstance(self.cycle, Direct) and self._coming is None and self._heads is not None:
+            self._heads.learn(data, self.cycle.head, self.cycle.size)
 
     def _pass_on(self) -> None:
         """Let uvicorn begin, with what has come, as it would have."""

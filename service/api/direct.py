@@ -14,9 +14,10 @@ from starlette.requests import ClientDisconnect
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from service.api.dialect import Target, answer, conclude, refuse
 from service.api.exchange import Exchange, too_long
+from service.api.front import answer, conclude, refuse
 from service.api.hangup import Hangup
+from service.api.heads import Head
 from service.api.one_write import CONTINUE
 from service.api.responses import Reply, mistake
 from service.errors import ServiceError
@@ -33,41 +34,41 @@ class Direct(Exchange):
         "_announces",
         "_chunks",
         "_connection",
-        "_is_head",
-        "_is_old",
         "_late",
         "_more",
         "_route",
-        "_size",
         "_transport",
         "_waiter",
         "disconnected",
+        "head",
         "keep_alive",
         "response_complete",
+        "size",
     )
 
     def __init__(
         self,
         connection: HttpToolsProtocol,
         transport: asyncio.Transport,
-        target: Target,
+        head: Head,
         house: House,
         hangup: Hangup,
+        body: bytes | None = None,
     ) -> None:
-        super().__init__(house, target.parameters, target.query, connection.headers, hangup)
-        parser = connection.parser
+        """`body` where all of it has come; else `feed` brings it, and `finish_body` its end."""
+        target = head.target
+        super().__init__(house, target.parameters, target.query, head.headers, hangup)
+        self.head = head
         self._connection = connection
         self._transport = transport
         self._route = target.route
-        self._is_head = parser.get_method() == b"HEAD"
-        self._is_old = parser.get_http_version() == "1.0"
-        self._announces = self._by_name.get(b"expect", b"").lower() == b"100-continue"
-        self._chunks: list[bytes] = []  # of the body
-        self._size = 0  # bytes of them
-        self._more = True  # will come
+        self._announces = head.announces
+        self._chunks: list[bytes] = [] if body is None else [body]
+        self.size = 0 if body is None else len(body)  # bytes of the body that have come
+        self._more = body is None  # will come
         self._waiter: asyncio.Future[None] | None = None  # who wants more
         self._late: ServiceError | None = None  # what is said of a body that did not come in time
-        self.keep_alive = not self._is_old and parser.should_keep_alive()
+        self.keep_alive = head.keep_alive
         self.disconnected = False
         self.response_complete = False
 
@@ -94,10 +95,10 @@ class Direct(Exchange):
         if self.response_complete:
             return
         self._chunks.append(chunk)
-        self._size += len(chunk)
+        self.size += len(chunk)
         if self._waiter is not None:
             self._wake()
-        elif self._size > HIGH_WATER_LIMIT:
+        elif self.size > HIGH_WATER_LIMIT:
             self._connection.flow.pause_reading()
 
     def finish_body(self) -> None:
@@ -119,7 +120,7 @@ class Direct(Exchange):
         if self._announces and not self._transport.is_closing():
             self._transport.write(CONTINUE)
             self._announces = False
-        while self._more and self._size <= limit and not self.hangup.happened:
+        while self._more and self.size <= limit and not self.hangup.happened:
             self._connection.flow.resume_reading()
             self._waiter = self._connection.loop.create_future()
             await self._waiter
@@ -128,7 +129,7 @@ class Direct(Exchange):
             raise ClientDisconnect
         if self._late is not None:
             raise self._late
-        if self._size > limit:
+        if self.size > limit:
             raise too_long(limit)
         body = b"".join(self._chunks)
         self._chunks.clear()  # the connection knows this exchange until the next one
@@ -162,7 +163,7 @@ class Direct(Exchange):
                             return
                         reply.sent += len(part)
                         self._transport.write(self._piece(part))
-                self._transport.write(b"" if self._is_old else _LAST_CHUNK)
+                self._transport.write(b"" if self.head.is_old else _LAST_CHUNK)
         except BaseException as error:  # half an answer is none
             self._transport.close()
             if not isinstance(error, Exception):
@@ -177,21 +178,21 @@ class Direct(Exchange):
             return
         if self.draining:
             self.keep_alive = False
-        lines = [STATUS_LINE[reply.status_code], default_headers(self._connection)]
-        lines += [b"%b: %b\r\n" % header for header in reply.raw_headers]
-        lines += [b"%b: %b\r\n" % header for header in self.own_headers(reply.status_code)]
+        texts = [STATUS_LINE[reply.status_code], default_headers(self._connection)]
+        for name, value in (*reply.raw_headers, *self.own_headers(reply.status_code)):
+            texts += (name, b": ", value, b"\r\n")
         if not self.keep_alive:
-            lines.append(b"connection: close\r\n")
-        if reply.parts is not None and not self._is_old:
-            lines.append(b"transfer-encoding: chunked\r\n")
-        lines.append(b"\r\n")
-        if not self._is_head:
-            lines.append(reply.body if reply.parts is None else self._piece(reply.body))
-        self._transport.write(b"".join(lines))
+            texts.append(b"connection: close\r\n")
+        if reply.parts is not None and not self.head.is_old:
+            texts.append(b"transfer-encoding: chunked\r\n")
+        texts.append(b"\r\n")
+        if not self.head.is_head:
+            texts.append(reply.body if reply.parts is None else self._piece(reply.body))
+        self._transport.write(b"".join(texts))
 
     def _piece(self, part: bytes) -> bytes:
         """A part of an answer whose length nobody knows; HTTP/1.0 tells its end by hanging up."""
-        if self._is_old or not part:  # an empty chunk would be the last
+        if self.head.is_old or not part:  # an empty chunk would be the last
             return part
         return b"%x\r\n%b\r\n" % (len(part), part)
 

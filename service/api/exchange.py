@@ -3,14 +3,13 @@
 import asyncio
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
 from typing import Any
 
 from starlette.datastructures import QueryParams
 
 from service.access.keyring import Scope, presented
 from service.api.compression import decompress
-from service.api.depth import check_depth
+from service.api.depth import check_depth, may_be_deep
 from service.api.hangup import Hangup
 from service.api.responses import Headers, Marks, answer_headers
 from service.engine.job import Timing
@@ -52,7 +51,7 @@ class Exchange(ABC):
         house: House,
         parameters: dict[str, str],
         query: bytes,
-        headers: Iterable[tuple[bytes, bytes]],
+        headers: dict[bytes, bytes],
         hangup: Hangup,
     ) -> None:
         self.arrived = time.perf_counter()  # seconds, when the head was complete
@@ -63,7 +62,7 @@ class Exchange(ABC):
         self._request_id: str | None = None
         self._trace: Any = None
         self._query = query
-        self._by_name: dict[bytes, bytes] = dict(headers)
+        self._by_name = headers  # by name in lower case; not ours alone
 
     @property
     def leaving(self) -> bool:
@@ -191,7 +190,8 @@ class Exchange(ABC):
         body = await self._unpacked()
         end = self._by_name.get(SPLIT)
         text = body[: int(end)] if end is not None and end.isdigit() and len(end) <= 12 else body
-        await check_depth(text, self.house.settings.max_json_depth)
+        if may_be_deep(text, self.house.settings.max_json_depth):
+            await check_depth(text, self.house.settings.max_json_depth)
         return body
 
     async def _unpacked(self) -> bytes:

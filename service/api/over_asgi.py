@@ -17,7 +17,7 @@ class OverAsgi(Exchange):
         self, scope: Scope, receive: Receive, house: House, parameters: dict[str, str]
     ) -> None:
         query: bytes = scope["query_string"]
-        super().__init__(house, parameters, query, scope["headers"], hangup_of(scope))
+        super().__init__(house, parameters, query, dict(scope["headers"]), hangup_of(scope))
         self._receive = receive
         self._client: tuple[str, int] | None = scope.get("client")
 

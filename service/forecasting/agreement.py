@@ -98,13 +98,10 @@ def _agree_freq(series: Series, freq: str, at: int, signature: ForecastSignature
 
 def _agree_targets(many: Sequence[Series], signature: ForecastSignature) -> None:
     """All at once; they are looked at one by one only to say what is wrong."""
-    if min([len(series.target) for series in many]) >= signature.minimum_context:
+    if len(many) > 1 and min([len(series.target) for series in many]) >= signature.minimum_context:
         newest = [series.target[-signature.context_length :] for series in many]
-        if len(newest) == 1:
-            peak = np.fmax.reduce(np.abs(newest[0]))
-        else:
-            ends = np.cumsum([0, *map(len, newest[:-1])])
-            peak = np.fmax.reduceat(np.abs(np.concatenate(newest)), ends).max()  # NaN where one is
+        ends = np.cumsum([0, *map(len, newest[:-1])])
+        peak = np.fmax.reduceat(np.abs(np.concatenate(newest)), ends).max()  # NaN where one is
         if peak <= LARGEST_VALUE:
             return
     for at, series in enumerate(many):
@@ -112,17 +109,18 @@ def _agree_targets(many: Sequence[Series], signature: ForecastSignature) -> None
 
 
 def _agree_target(series: Series, at: int, signature: ForecastSignature) -> None:
+    newest = series.target[-signature.context_length :]
+    is_long = len(newest) >= signature.minimum_context
+    if is_long and np.fmax.reduce(np.abs(newest)) <= LARGEST_VALUE:  # NaN where all are
+        return
     field = f"series[{at}].target"
     label = f"series {series.item_id!r}: target"
-    if len(series.target) < signature.minimum_context:
+    if not is_long:
         raise Unservable(
             f"{label} has {len(series.target)} values, this model needs at least "
             f"{signature.minimum_context}",
             field,
         )
-    newest = series.target[-signature.context_length :]
-    if np.fmax.reduce(np.abs(newest)) <= LARGEST_VALUE:  # NaN where all are
-        return
     if np.isnan(newest).all():
         raise Unservable(
             f"{label} has no observed value in its newest {len(newest)} steps; "

@@ -10,7 +10,7 @@ import pytest
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.api.connection import Connection
-from service.api.dialect import Front
+from service.api.front import Front
 from service.processes.worker import configuration
 from service.settings import Settings
 from service.telemetry.tally import tally

@@ -13,8 +13,9 @@ from uvicorn.server import ServerState
 
 from service.api.connection import Connection
 from service.api.cors import Cors
-from service.api.dialect import Dialect, Front
+from service.api.dialect import Dialect
 from service.api.exchange import Exchange
+from service.api.front import Front
 from service.api.responses import Reply, error_response, json_response
 from service.drain import Drain
 from service.errors import Overloaded
