@@ -39,7 +39,9 @@ class PlacedRows(Rows, Protocol):
         ...
 
 
-Run = Callable[[AnyModel, Sequence[PlacedRows], float | None], Awaitable[tuple[Answer, Timing]]]
+Run = Callable[
+    [AnyModel, Sequence[PlacedRows], float | None, bool], Awaitable[tuple[Answer, Timing]]
+]
 
 
 class TensorInquiry(msgspec.Struct, frozen=True, gc=False):
@@ -109,9 +111,16 @@ class Inference:
         return TensorAnswer(metadata.name, metadata.version, outputs, timing)
 
     async def run(
-        self, model: AnyModel, parts: Sequence[PlacedRows], timeout_s: float | None
+        self,
+        model: AnyModel,
+        parts: Sequence[PlacedRows],
+        timeout_s: float | None,
+        patient: bool = False,
     ) -> tuple[Answer, Timing]:
         """The answer [B, ...] in the order of the rows of a request, which is counted.
+
+        Args:
+            patient: these rows let others go first.
 
         Raises:
             Overloaded, DeadlineExceeded, Unavailable, InferenceFailed: see `errors`.
@@ -121,7 +130,7 @@ class Inference:
         reason = "internal"
         timing = NOWHERE
         try:
-            answer, timing = await self.submit(model, parts, timeout_s)
+            answer, timing = await self.submit(model, parts, timeout_s, patient)
             reason = ""
             return answer, timing
         except ServiceError as error:
@@ -144,10 +153,15 @@ class Inference:
             )
 
     async def submit(
-        self, model: AnyModel, parts: Sequence[PlacedRows], timeout_s: float | None
+        self,
+        model: AnyModel,
+        parts: Sequence[PlacedRows],
+        timeout_s: float | None,
+        patient: bool = False,
     ) -> tuple[Answer, Timing]:
         """As `run`, and counted nowhere."""
-        outputs, timing = await self.batcher.submit(model.runtime, parts, timeout_s)
+        submit = self.batcher.submit
+        outputs, timing = await submit(model.runtime, parts, timeout_s, patient=patient)
         if len(parts) == 1:
             return outputs[0], timing
         stacked = np.concatenate(outputs)

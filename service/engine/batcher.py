@@ -111,6 +111,7 @@ class Batcher:
         timeout_s: float | None = None,
         *,
         let_in: bool = False,
+        patient: bool = False,
     ) -> Outputs:
         """Run every part; their outputs in the same order, and where the time went.
 
@@ -120,6 +121,7 @@ class Batcher:
             timeout_s: seconds from now in which the caller wants its answer.
             let_in: these rows belong to a request that was admitted before: they are not judged,
                 and the time is counted from now.
+            patient: these rows let others go first, see `Line`.
 
         Raises:
             Overloaded: more rows would wait than `max_queue_rows`, or longer than the timeout.
@@ -132,7 +134,7 @@ class Batcher:
         allowance = self.default_timeout_s if timeout_s is None else timeout_s
         if not let_in:
             allowance = self._admission.allowance(allowance)
-        job = Job(self._loop.create_future(), now, allowance)
+        job = Job(self._loop.create_future(), now, allowance, patient)
         for rows in parts:
             job.add(self._pool(runner, rows.shape), rows, now)
         with self._lock:

@@ -53,13 +53,17 @@ class Job:
         "deadline",
         "entries",
         "future",
+        "is_patient",
         "is_short",
         "rows",
         "waiting",
     )
 
-    def __init__(self, future: "asyncio.Future[Outputs]", now: float, allowance: float) -> None:
+    def __init__(
+        self, future: "asyncio.Future[Outputs]", now: float, allowance: float, patient: bool = False
+    ) -> None:
         self.future = future
+        self.is_patient = patient  # its rows let others go first
         self.allowance = allowance  # seconds
         self.deadline = now + allowance  # monotonic seconds
         self.entries: list[Entry] = []

@@ -1,13 +1,17 @@
 """Who is next: entries in the order of their deadlines, earliest first, in one heap per pool.
 
 An entry larger than a batch joins again behind those who came meanwhile, as if it had just come
-with the time that its caller gave: a bulk call does not hold up others. Not thread-safe.
+with the time that its caller gave. The parts of a bulk call do more to not hold up others: they let
+those go first who come soon after them, and fill no more than half of a batch. Not thread-safe.
 """
 
 from heapq import heappop, heappush
 
 from service.engine.job import Entry, Job, Piece
 from service.engine.pool import Pool
+
+COURTESY_S = 0.05  # for which a patient job lets others overtake it
+PATIENT_SHARE = 2  # of a batch's rows, one in so many is the most for a patient job
 
 Place = tuple[float, int, Entry]  # by deadline, then in the order of coming
 
@@ -73,6 +77,8 @@ class Line:
                 continue
             if is_first:  # the others have more time
                 room, is_first = min(room, fitting), False
+            if job.is_patient:
+                room = min(room, max(self.max_batch_rows // PATIENT_SHARE, 1))
             size = min(room, entry.waiting)
             start = entry.count - entry.waiting
             pieces.append(Piece(entry, start, start + size, entry.since))
@@ -95,6 +101,8 @@ class Line:
 
     def _push(self, entry: Entry, due: float) -> None:
         self._number += 1
+        if entry.job.is_patient:
+            due += COURTESY_S
         heap = self._heaps.get(entry.pool)
         if heap is None:
             heap = self._heaps[entry.pool] = []

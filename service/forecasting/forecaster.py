@@ -87,7 +87,8 @@ class Forecaster:
         ahead = signature.horizon if signature.calendar else horizon
         lines = timelines(many, signature, ahead)
         rows = histories(many, lines, signature)
-        answer, timing = await run(model, by_bucket(rows, signature), inquiry.timeout_s)
+        parts = by_bucket(rows, signature)
+        answer, timing = await run(model, parts, inquiry.timeout_s, inquiry.patient)
         if self._record is not None and inquiry.named:
             self._record(model.metadata, many, answer)
         answer = answer[:, :horizon]

@@ -37,4 +37,5 @@ class Inquiry(msgspec.Struct, frozen=True, gc=False):
     horizon: int | None  # steps; None: the model's
     quantile_levels: tuple[float, ...] | None  # None: the model's
     timeout_s: float | None = None  # from now; None: the service's default
+    patient: bool = False  # a part of a long call, which lets others go first
     named: bool = True  # the caller said item_ids and moments, and may say later what happened

@@ -132,7 +132,8 @@ class _Call:
         """The answer about one chunk, in the time that remains."""
         for attempt in range(_RETRIES + 1):
             left = None if self._until is None else max(self._until - time.monotonic(), 0.0)
-            inquiry = self.packed.inquiry(first, last, self.model.signature.horizon, left)
+            ahead, is_part = self.model.signature.horizon, len(self.packed) > CHUNK
+            inquiry = self.packed.inquiry(first, last, ahead, left, patient=is_part)
             try:
                 return await self.forecaster.forecast(inquiry, self.found)
             except Overloaded as error:

@@ -82,17 +82,32 @@ class Packed:
                 expected = f"expected {len(self)}, one for each of sizes"
                 raise Malformed(f"{name} has {count} elements, {expected}", name)
 
-    def inquiry(self, first: int, last: int, ahead: int, timeout_s: float | None = None) -> Inquiry:
+    def inquiry(
+        self,
+        first: int,
+        last: int,
+        ahead: int,
+        timeout_s: float | None = None,
+        *,
+        patient: bool = False,
+    ) -> Inquiry:
         """What is asked about series first .. last - 1.
 
         Args:
             ahead: the model's horizon, by which known covariates are longer than the target.
             timeout_s: for these series.
+            patient: others may go first.
         """
         series = self.series(first, last, ahead)
-        levels = self.quantile_levels
         return Inquiry(
-            self.model, self.version, series, self.horizon, levels, timeout_s, self.named
+            model=self.model,
+            version=self.version,
+            series=series,
+            horizon=self.horizon,
+            quantile_levels=self.quantile_levels,
+            timeout_s=timeout_s,
+            patient=patient,
+            named=self.named,
         )
 
     def series(self, first: int, last: int, ahead: int) -> list[Series]:

@@ -1,5 +1,6 @@
 """The other side of `helper`: one table after the other, until the service has gone."""
 
+import os
 import resource
 import signal
 import socket
@@ -13,6 +14,8 @@ from service.api.bulk import arrow
 from service.api.bulk.helper import LENGTH, Array, pack_head, unpack_head
 from service.errors import ServiceError, TooLarge
 
+_NICENESS = 10  # a table can wait, the service's event loops cannot
+
 Task = Callable[[dict[str, Any], list[Array]], tuple[dict[str, Any], Sequence[Array]]]
 
 
@@ -23,6 +26,7 @@ def main(descriptor: int, memory: int) -> None:
         memory: bytes that may be taken beyond what is taken now.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the service says when it is over
+    os.nice(_NICENESS)
     _limit(memory)
     with socket.socket(fileno=descriptor) as connection, connection.makefile("rwb") as stream:
         while prefix := stream.read(LENGTH.size):

@@ -39,16 +39,25 @@ def scenario(
 
 
 async def ask(
-    batcher: Batcher, runner: Runner, *parts: Rows, timeout_s: float | None = None
+    batcher: Batcher,
+    runner: Runner,
+    *parts: Rows,
+    timeout_s: float | None = None,
+    patient: bool = False,
 ) -> list[Array]:
-    outputs, _ = await batcher.submit(runner, parts, timeout_s)
+    outputs, _ = await batcher.submit(runner, parts, timeout_s, patient=patient)
     return outputs
 
 
 def asking(
-    batcher: Batcher, runner: Runner, *parts: Rows, timeout_s: float | None = None
+    batcher: Batcher,
+    runner: Runner,
+    *parts: Rows,
+    timeout_s: float | None = None,
+    patient: bool = False,
 ) -> "asyncio.Future[list[Array]]":
-    return asyncio.ensure_future(ask(batcher, runner, *parts, timeout_s=timeout_s))
+    asked = ask(batcher, runner, *parts, timeout_s=timeout_s, patient=patient)
+    return asyncio.ensure_future(asked)
 
 
 async def until_running(gate: Gate) -> None:
@@ -68,9 +77,10 @@ async def busy(batcher: Batcher, gate: Gate) -> "asyncio.Future[list[Array]]":
     lanes=st.integers(1, 3),
     max_batch_rows=st.integers(1, 7),
     measured=st.booleans(),
+    patient=st.sets(st.integers(0, 11)),
 )
 def test_every_caller_gets_its_own_rows_in_its_own_order(
-    jobs: list[list[int]], lanes: int, max_batch_rows: int, measured: bool
+    jobs: list[list[int]], lanes: int, max_batch_rows: int, measured: bool, patient: set[int]
 ) -> None:
     runner = Doubler()
     first = np.cumsum([0, *[sum(job) for job in jobs]])
@@ -82,7 +92,8 @@ def test_every_caller_gets_its_own_rows_in_its_own_order(
         async def caller(number: int, sizes: list[int]) -> None:
             numbers = np.arange(first[number], first[number + 1], dtype=np.float32)
             blocks = np.split(numbers, np.cumsum(sizes)[:-1])
-            answers = await ask(batcher, runner, *(Column(*block) for block in blocks))
+            columns = [Column(*block) for block in blocks]
+            answers = await ask(batcher, runner, *columns, patient=number in patient)
             for block, answer in zip(blocks, answers, strict=True):
                 np.testing.assert_array_equal(answer, block[:, np.newaxis] * 2)
 
@@ -235,6 +246,26 @@ def test_a_single_row_does_not_wait_for_the_whole_of_a_bulk_job() -> None:
 
     scenario(story)
     assert [batch[0] for batch in gate.batches].index(-1) <= 2
+
+
+def test_rows_of_a_patient_job_let_others_go_first_and_fill_half_of_a_batch_at_most() -> None:
+    gate = Gate()
+
+    async def story(batcher: Batcher) -> None:
+        running = await busy(batcher, gate)
+        parts = [asking(batcher, gate, Column(*rows), patient=True) for rows in ((1, 2, 3), (4,))]
+        await asyncio.sleep(0)
+        singles = [asking(batcher, gate, Column(row)) for row in (-1, -2, -3)]
+        await asyncio.sleep(0)
+        gate.opened.set()
+        assert [rows[0].ravel().tolist() for rows in await asyncio.gather(*parts)] == [
+            [2, 4, 6],
+            [8],
+        ]
+        await asyncio.gather(running, *singles)
+
+    scenario(story)
+    assert gate.batches == [[0], [-1, -2, -3, 1], [2, 3], [4]]
 
 
 def test_of_a_failing_batch_only_the_guilty_row_gets_the_error() -> None:
