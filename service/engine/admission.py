@@ -14,10 +14,12 @@ from service.errors import DeadlineExceeded, Overloaded
 SOON_S = 0.05
 _MEMORY = 16  # jobs
 # Times the expected wait: who is let in and comes too late has cost others their place. One such
-# makes the next ones wait for more room, each answer in time for a little less.
-CAUTION = 1.25
-MOST_CAUTION = 4.0
-_ALARM, _CALM = 1.03, 0.999
+# makes the next ones wait for more room; each answer in time that has used up most of it, for a
+# little less: others tell nothing of how long a line may be. About one in 150 comes too late then.
+CAUTION = 1.6  # at the start
+LEAST_CAUTION, MOST_CAUTION = 1.25, 4.0
+_ALARM, _CALM = 1.03, 0.9998
+_TELLING = 0.5  # of the time of a job: who was answered sooner was in no danger
 
 
 class Admission:
@@ -39,9 +41,10 @@ class Admission:
         """One who was let in was not answered in time."""
         self.caution = min(self.caution * _ALARM, MOST_CAUTION)
 
-    def answered(self) -> None:
+    def answered(self, job: Job) -> None:
         """One was."""
-        self.caution = max(self.caution * _CALM, CAUTION)
+        if job.deadline - time.monotonic() < (1 - _TELLING) * job.allowance:
+            self.caution = max(self.caution * _CALM, LEAST_CAUTION)
 
     def allowance(self, timeout_s: float) -> float:
         """Seconds that are left of a timeout, part of which may have passed unread."""

@@ -147,7 +147,7 @@ class Batcher:
         self._deadlines.add(job)
         try:
             outputs = await job.future
-            self._admission.answered()
+            self._admission.answered(job)
             return outputs
         finally:  # also when the caller was cancelled: nobody waits for the rest
             self._deadlines.discard(job)

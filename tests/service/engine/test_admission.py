@@ -2,11 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
-from service.engine.admission import CAUTION, MOST_CAUTION, SOON_S, Admission
+from service.engine.admission import CAUTION, LEAST_CAUTION, MOST_CAUTION, SOON_S, Admission
 from service.engine.batch import Batch
 from service.engine.job import Job, Piece
 from service.engine.line import Line
@@ -107,12 +107,25 @@ def test_each_who_was_not_answered_in_time_makes_the_next_wait_for_more_room(doo
     assert door.let_in(timeout_s=10, most=1000) < 0.7 * calm
 
 
-@pytest.mark.parametrize(("name", "bound"), [("expired", MOST_CAUTION), ("answered", CAUTION)])
-def test_caution_has_bounds(door: Door, name: str, bound: float) -> None:
-    told: Callable[[], None] = getattr(door.admission, name)
+def test_caution_has_bounds(door: Door) -> None:
     for _ in range(10_000):
-        told()
-    assert door.admission.caution == bound
+        door.admission.expired()
+    assert door.admission.caution == MOST_CAUTION
+    job = door.job(allowance=10)
+    door.now += 9
+    for _ in range(10_000):
+        door.admission.answered(job)
+    assert door.admission.caution == LEAST_CAUTION
+
+
+def test_who_was_answered_long_before_its_deadline_tells_nothing_of_how_long_a_line_may_be(
+    door: Door,
+) -> None:
+    job = door.job(allowance=10)
+    door.now += 4
+    for _ in range(10_000):
+        door.admission.answered(job)
+    assert door.admission.caution == CAUTION
 
 
 def test_a_batch_of_a_busy_service_costs_the_time_to_the_next(door: Door) -> None:
