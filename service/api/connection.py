@@ -25,6 +25,7 @@ from service.api.heads import Head, Heads, read_head
 from service.api.one_write import OneWrite
 from service.api.patience import Patience
 from service.api.responses import answer_error, error_response
+from service.api.unread import unread_s
 from service.drain import DrainingProtocol
 from service.errors import Malformed, ServiceError, TooLarge, TooSlow, Unavailable
 from service.house import House
@@ -49,6 +50,8 @@ class Connection(DrainingProtocol):
 
     _head: int | None = None  # bytes of a head that has not ended, after the read it began in
     _coming: _Part | None = None
+    _has_read = False
+    _unread_s = 0.0  # for which what has just come had waited
     patience: Patience
     _settings: Settings
     _hangup: Hangup
@@ -80,6 +83,8 @@ class Connection(DrainingProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Answer a request with a known head, or feed the parser."""
+        self._unread_s = 0.0 if self._has_read else unread_s(self._socket)
+        self._has_read = True
         if self._coming is None and self._heads is not None and self._front is not None:
             known = self._heads.find(data)
             if known is not None:
@@ -140,6 +145,7 @@ class Connection(DrainingProtocol):
         """Answer a request of a dialect when those before it are answered."""
         before = self.cycle
         direct = Direct(self, self._socket, head, house, self._hangup, body)
+        direct.arrived -= self._unread_s
         self.cycle = cast(RequestResponseCycle, direct)
         if before is None or before.response_complete:
             direct.begin()

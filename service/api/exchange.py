@@ -54,7 +54,7 @@ class Exchange(ABC):
         headers: dict[bytes, bytes],
         hangup: Hangup,
     ) -> None:
-        self.arrived = time.perf_counter()  # seconds, when the head was complete
+        self.arrived = time.perf_counter()  # seconds, when the head had come
         self.house = house
         self.parameters = parameters  # of the path
         self.hangup = hangup
