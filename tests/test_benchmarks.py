@@ -1,13 +1,17 @@
 """The arithmetic of the benchmark; what it measures is no test's business."""
 
+import hashlib
 import json
+import zipfile
+from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks import load, soak
+from benchmarks import load, perf_analyzer, soak
 from benchmarks.load import LoadFailed, Question
 from benchmarks.serving import figures, questions
 from benchmarks.serving.figures import Figure
@@ -164,3 +168,32 @@ def test_the_slope_of_memory_and_its_error_are_those_of_least_squares() -> None:
     mib = 300 + 0.25 * seconds + random.normal(size=50)
     coefficients, covariance = np.polyfit(seconds, mib, 1, cov=True)
     assert soak.line(seconds, mib) == pytest.approx((coefficients[0], covariance[0, 0] ** 0.5))
+
+
+@pytest.fixture
+def wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> bytes:
+    """The bytes of a wheel that every download brings."""
+    made = tmp_path / "made.whl"
+    with zipfile.ZipFile(made, "w") as archive:
+        archive.writestr("data/bin/program", b"a program")
+    content = made.read_bytes()
+
+    def download(_: list[str], folder: str) -> None:
+        Path(folder, "some-1.0.whl").write_bytes(content)
+
+    monkeypatch.setattr(perf_analyzer, "call", download)
+    return content
+
+
+def test_what_is_fetched_is_checked_and_kept(tmp_path: Path, wheel: bytes) -> None:
+    right = hashlib.sha256(wheel).hexdigest()
+    known = perf_analyzer.Wheel("some==1.0", right, "data/bin/program")
+    for _ in range(2):
+        assert perf_analyzer.unpack(known, tmp_path).read_bytes() == b"a program"
+
+
+def test_a_download_that_is_another_file_is_refused(tmp_path: Path, wheel: bytes) -> None:
+    other = perf_analyzer.Wheel("some==1.0", "0" * 64, "data/bin/program")
+    with pytest.raises(click.ClickException, match="some-1.0.whl is not the file"):
+        perf_analyzer.unpack(other, tmp_path)
+    assert not (tmp_path / "program").exists()

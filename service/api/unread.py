@@ -23,5 +23,7 @@ def unread_s(transport: asyncio.BaseTransport) -> float:
         info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _SIZE)
     except OSError:  # it is no TCP, or the caller has gone
         return 0.0
+    if len(info) < _SIZE:  # another kernel that calls itself Linux
+        return 0.0
     (milliseconds,) = _LAST_DATA.unpack_from(info, _OFFSET)
     return float(milliseconds) / 1e3

@@ -72,7 +72,7 @@ def test_a_model_describes_its_tensors(http: httpx.Client, path: str) -> None:
         "platform": "onnxruntime_onnx",
         "inputs": [
             {"name": "context", "datatype": "FP32", "shape": [-1, -1]},
-            {"name": "lengths", "datatype": "INT64", "shape": [-1]},
+            {"name": "lengths", "datatype": "INT64", "shape": [-1, 1]},
         ],
         "outputs": [{"name": "quantiles", "datatype": "FP32", "shape": [-1, 6, 9]}],
     }
@@ -87,7 +87,7 @@ def test_the_configuration_is_one_that_tools_can_read(http: httpx.Client) -> Non
     assert said["dynamic_batching"] == {}
     assert said["input"] == [
         {"name": "context", "data_type": "TYPE_FP32", "dims": [-1]},
-        {"name": "lengths", "data_type": "TYPE_INT64", "dims": []},
+        {"name": "lengths", "data_type": "TYPE_INT64", "dims": [1], "reshape": {"shape": []}},
     ]
     assert said["output"] == [{"name": "quantiles", "data_type": "TYPE_FP32", "dims": [6, 9]}]
     levels = json.loads(said["parameters"]["quantile_levels"]["string_value"])

@@ -49,6 +49,19 @@ def test_the_default_request_gets_the_runtimes_own_bits(
     assert (said["id"], said["model_name"], said["model_version"]) == ("abc", "tiny", "1")
 
 
+@pytest.mark.parametrize("binary", [True, False])
+def test_lengths_may_be_a_column_as_in_tritons_tools(
+    client: triton.InferenceServerClient, binary: bool
+) -> None:
+    tensors = full()
+    column = {**tensors, "lengths": tensors["lengths"].reshape(-1, 1)}
+    answer = client.infer("tiny", inputs(column, binary=binary))
+    np.testing.assert_array_equal(answer.as_numpy("quantiles"), own_answer(tensors))
+    two = {**tensors, "lengths": np.repeat(column["lengths"], 2, axis=1)}
+    with pytest.raises(InferenceServerException, match="unexpected shape for input 'lengths'"):
+        client.infer("tiny", inputs(two, binary=binary))
+
+
 @pytest.mark.parametrize("sent", [True, False])
 @pytest.mark.parametrize("asked", [True, False])
 def test_json_and_binary_give_the_same_bits(

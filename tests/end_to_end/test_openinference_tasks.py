@@ -317,7 +317,7 @@ def test_a_raw_body_that_says_too_little_is_refused(
 def test_models_of_other_tasks_describe_their_tensors(http: httpx.Client, rpc: Any) -> None:
     said = http.get("/v2/models/babble").json()
     assert said["inputs"] == [
-        {"name": "tokens", "datatype": "INT64", "shape": [-1]},
+        {"name": "tokens", "datatype": "INT64", "shape": [-1, 1]},
         {"name": "state", "datatype": "FP32", "shape": [-1, 2, 16]},
     ]
     assert said["outputs"] == [

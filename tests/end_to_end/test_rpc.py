@@ -173,6 +173,34 @@ def test_a_stream_answers_in_order_and_goes_on_after_an_error(asked: Any) -> Non
     asked.stop_stream()
 
 
+@pytest.mark.parametrize("wanted", [False, True])
+def test_who_wants_to_know_which_answer_of_a_stream_is_the_last_is_told(
+    asked: Any, wanted: bool
+) -> None:
+    answers: queue.Queue[tuple[Any, Any]] = queue.Queue()
+    asked.start_stream(lambda result, error: answers.put((result, error)))
+    named = inputs(tensors(1))
+    asked.async_stream_infer("tiny", named, enable_empty_final_response=wanted)
+    result, error = answers.get(timeout=60)
+    asked.stop_stream()
+    assert error is None
+    said = result.get_response().parameters
+    assert ("triton_final_response" in said) is wanted
+    assert said["triton_final_response"].bool_param is wanted
+
+
+def test_lengths_may_be_a_column_as_in_tritons_tools(asked: Any) -> None:
+    named = tensors(5)
+    column = {**named, "lengths": named["lengths"].reshape(-1, 1)}
+    answer = asked.infer("tiny", inputs(column))
+    assert answer.as_numpy("quantiles").tobytes() == own_answer(named).tobytes()
+    two = {**named, "lengths": np.repeat(column["lengths"], 2, axis=1)}
+    with pytest.raises(
+        triton.InferenceServerException, match="unexpected shape for input 'lengths'"
+    ):
+        asked.infer("tiny", inputs(two))
+
+
 def test_a_stream_tells_which_request_an_error_belongs_to(rpc: ServerProcess) -> None:
     with channel(rpc) as opened:
         stub = triton.service_pb2_grpc.GRPCInferenceServiceStub(opened)
@@ -198,7 +226,7 @@ def test_the_configuration_is_one_that_tritons_tools_can_read(asked: Any) -> Non
     assert config.HasField("dynamic_batching")
     assert [(one.name, one.data_type, [*one.dims]) for one in config.input] == [
         ("context", triton.model_config_pb2.TYPE_FP32, [-1]),
-        ("lengths", triton.model_config_pb2.TYPE_INT64, []),
+        ("lengths", triton.model_config_pb2.TYPE_INT64, [1]),
     ]
     assert [(one.name, [*one.dims]) for one in config.output] == [("quantiles", [6, 9])]
     assert config.parameters["horizon"].string_value == "6"

@@ -38,7 +38,7 @@ def model(metadata: Metadata) -> Json:
         "name": metadata.name,
         "versions": [str(metadata.version)],
         "platform": PLATFORM,
-        "inputs": [_tensor(spec) for spec in metadata.inputs],
+        "inputs": [_tensor(_column(spec)) for spec in metadata.inputs],
         "outputs": [_tensor(spec) for spec in metadata.outputs],
     }
 
@@ -57,7 +57,7 @@ def config(live: AnyModel, most_rows: int) -> Json:
         "backend": "onnxruntime",
         "version_policy": {"specific": {"versions": [metadata.version]}},
         "max_batch_size": most_rows,
-        "input": [_configured(spec) for spec in metadata.inputs],
+        "input": [_input(spec) for spec in metadata.inputs],
         "output": [_configured(spec) for spec in metadata.outputs],
         "instance_group": [{"name": metadata.name, "kind": kind, "count": 1}],
         "default_model_filename": "model.onnx",
@@ -95,6 +95,18 @@ def index(repository: Repository, *, ready: bool) -> list[Json]:
 def _tensor(spec: TensorSpec) -> Json:
     tensor = described(spec)
     return {"name": tensor.name, "datatype": tensor.datatype, "shape": tensor.shape}
+
+
+def _column(spec: TensorSpec) -> TensorSpec:
+    """One number of each row as Triton names it: its tools cannot send a tensor of rows alone."""
+    if len(spec.shape) > 1:
+        return spec
+    return spec.model_copy(update={"shape": (*spec.shape, 1)})
+
+
+def _input(spec: TensorSpec) -> Json:
+    configured = _configured(_column(spec))
+    return configured if len(spec.shape) > 1 else configured | {"reshape": {"shape": []}}
 
 
 def _configured(spec: TensorSpec) -> Json:

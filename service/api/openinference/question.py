@@ -125,7 +125,7 @@ def _read_tensors(
         raise Malformed(
             f"unexpected additional input data: {len(body) - end} bytes are behind the last input"
         )
-    return tensors
+    return {name: wanted[name].flat(array) for name, array in tensors.items()}
 
 
 def _agree(part: Input[Elements], model: str, expected: Expected) -> None:
@@ -135,7 +135,7 @@ def _agree(part: Input[Elements], model: str, expected: Expected) -> None:
             f"{model!r} expects {expected.datatype!r}",
             part.name,
         )
-    if len(part.shape) != len(expected.shape):
+    if not expected.has_axes_of(part.shape):
         raise Malformed(
             f"unexpected shape for input {part.name!r} for model {model!r}: expected "
             f"{[*expected.shape]}, got {part.shape[:_SHOWN]}",

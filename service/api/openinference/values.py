@@ -40,6 +40,16 @@ class Expected:
     def __str__(self) -> str:
         return f"{self.name} {self.datatype} {[*self.shape]}"
 
+    def has_axes_of(self, shape: Sequence[int]) -> bool:
+        """Whether this many axes may be sent: of rows alone also a column, as Triton's tools do."""
+        if len(self.shape) == 1 and len(shape) == 2:
+            return shape[1] == 1
+        return len(shape) == len(self.shape)
+
+    def flat(self, array: Array) -> Array:
+        """A tensor that was sent, a column as its rows."""
+        return array.reshape(-1) if array.ndim > len(self.shape) else array
+
 
 class Tensors(NamedTuple):
     """The tensors of a model by name, in the order of its signature."""

@@ -12,6 +12,7 @@ from service.api.rpc.departure import Departure
 from service.api.rpc.errors import Status
 from service.api.rpc.gate import Gate
 from service.api.rpc.infer import write
+from service.api.rpc.parameters import wants_last
 from service.api.rpc.proto.inference_pb2 import (
     ModelInferRequest,
     ModelInferResponse,
@@ -80,7 +81,10 @@ class Conversation:
             nonlocal request
             self._gate.admit(self._context, "infer")  # the key may have been revoked since
             request = parse(ModelInferRequest, body)
-            return write(await self._infer(request, caller), request)
+            response = write(await self._infer(request, caller), request)
+            if wants_last(request.parameters):
+                response.parameters["triton_final_response"].bool_param = True
+            return response
 
         caller = Caller(METHOD, self._context, self._house, stream=self._caller)
         answer = await counted(caller, infer())

@@ -96,7 +96,7 @@ def _tensors(request: ModelInferRequest, wanted: Mapping[str, Expected]) -> dict
             "of each input, in their order",
             "raw_input_contents",
         )
-    return tensors
+    return {name: wanted[name].flat(array) for name, array in tensors.items()}
 
 
 def _agree(tensor: Tensor, model: str, wanted: Mapping[str, Expected]) -> Expected:
@@ -113,7 +113,7 @@ def _agree(tensor: Tensor, model: str, wanted: Mapping[str, Expected]) -> Expect
             f"{model!r} expects {expected.datatype!r}",
             name,
         )
-    if len(shape) != len(expected.shape) or min(shape) < 1:
+    if not expected.has_axes_of(shape) or min(shape) < 1:
         raise Malformed(
             f"unexpected shape for input {name!r} for model {model!r}: expected "
             f"{[*expected.shape]} with sizes of at least 1, got {short(str([*shape]))}",

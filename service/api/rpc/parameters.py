@@ -11,6 +11,7 @@ from service.errors import Malformed
 Parameters = Mapping[str, InferParameter]
 
 _DAY_S = 86_400.0
+_WANTS_LAST = "triton_enable_empty_final_response"  # said by Triton's clients, also as false
 
 
 def timeout_s(parameters: Parameters, remaining_s: float | None) -> float | None:
@@ -23,7 +24,7 @@ def timeout_s(parameters: Parameters, remaining_s: float | None) -> float | None
     """
     longest = _DAY_S if remaining_s is None else min(remaining_s, _DAY_S)
     for name, given in parameters.items():
-        if _value(given) and (remedy := unsupported(name)):
+        if name != _WANTS_LAST and _value(given) and (remedy := unsupported(name)):
             raise Malformed(f"parameter {short(name)!r} is not supported: {remedy}", "parameters")
     microseconds = _value(parameters["timeout"]) if "timeout" in parameters else 0
     if type(microseconds) is not int or microseconds < 0:
@@ -33,6 +34,11 @@ def timeout_s(parameters: Parameters, remaining_s: float | None) -> float | None
     if microseconds == 0:  # the protocol's word for none
         return None if remaining_s is None else longest
     return min(microseconds / 1e6, longest)
+
+
+def wants_last(parameters: Parameters) -> bool:
+    """Whether the last answer of a stream to a request is to say that it is; here the only one."""
+    return _WANTS_LAST in parameters and _value(parameters[_WANTS_LAST]) is True
 
 
 def agree_options(parameters: Parameters, label: str) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import time
-from typing import Any
+from typing import Any, cast
 
 from service.api.unread import unread_s
 
@@ -32,9 +32,17 @@ def test_bytes_that_nobody_reads_grow_old() -> None:
             assert 0.04 <= unread_s(Around(ours)) <= time.monotonic() - began + 0.05
 
 
+class Short:
+    """A socket of a kernel that tells less."""
+
+    def getsockopt(self, *_: int) -> bytes:
+        return bytes(8)
+
+
 def test_of_what_is_no_tcp_nothing_is_known() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         assert unread_s(Around(ours)) == 0.0
     assert unread_s(Around(ours)) == 0.0  # closed
     assert unread_s(Around(None)) == 0.0
+    assert unread_s(Around(cast(socket.socket, Short()))) == 0.0

@@ -200,7 +200,7 @@ def spoilt(kind: str) -> Any:
         case "priority":
             made.parameters["priority"].uint64_param = 1
         case "reserved":
-            made.parameters["triton_enable_empty_final_response"].bool_param = True
+            made.parameters["triton_anything"].bool_param = True
         case "negative timeout":
             made.parameters["timeout"].int64_param = -1
         case "text timeout":
@@ -241,7 +241,7 @@ def spoilt(kind: str) -> Any:
         ("shared output", "inference output 'quantiles': shared memory is not supported"),
         ("sequence", "parameter 'sequence_id' is not supported: requests are independent"),
         ("priority", "parameter 'priority' is not supported: the earliest deadline runs first"),
-        ("reserved", "parameter 'triton_enable_empty_final_response' is not supported"),
+        ("reserved", "parameter 'triton_anything' is not supported"),
         ("negative timeout", "parameter 'timeout' is -1, expected whole microseconds"),
         ("text timeout", "parameter 'timeout' is 'soon', expected whole microseconds"),
         ("yes timeout", "parameter 'timeout' is True, expected whole microseconds"),
