@@ -21,6 +21,7 @@ from pathlib import Path
 
 import click
 
+from benchmarks.cache import kept
 from tests.end_to_end.server import ServerProcess, client, serving
 
 
@@ -43,7 +44,8 @@ CUDA = Wheel(
     "25bba2dfb01d48a9b59ca474a1ac43c6ebf7011f1b0b8cc44f54eb6ac48a96c3",
     "nvidia/cuda_runtime/lib/libcudart.so.12",
 )
-DEBIAN = "libb64-0d"
+DEBIAN, LIBRARY = "libb64-0d", "libb64.so.0d"
+FOLDER = "perf_analyzer"  # of the cache
 FORMS = {  # flags of perf_analyzer; the last say how requests follow each other
     "HTTP, binary": ("--concurrency-range", "4"),
     "HTTP, JSON": (
@@ -68,7 +70,7 @@ SUMMARY = re.compile(r"[Tt]hroughput: ([\d.]+) infer/sec, latency (\d+) usec")
 @click.option("--window", default=1000, help="Milliseconds of one measurement.")
 def main(models: Path, model: str, window: int) -> None:
     """Print a line for each form of asking; fail where one is not answered."""
-    program, libraries = fetch(_cache())
+    program, libraries = fetch()
     with serving(models, grpc_port=0) as server, tempfile.TemporaryDirectory() as folder:
         data = Path(folder, "data.json")
         data.write_text(json.dumps(question(server, model)))
@@ -105,33 +107,36 @@ def run(command: list[str], libraries: Path) -> str:
     return done.stdout
 
 
-def fetch(cache: Path) -> tuple[Path, Path]:
+def fetch() -> tuple[Path, Path]:
     """The program and the folder of its libraries."""
-    program = unpack(PROGRAM, cache)
+    program = unpack(PROGRAM)
     program.chmod(0o755)
-    library = unpack(CUDA, cache)
-    if not list(cache.glob("libb64.so.*")):
-        with tempfile.TemporaryDirectory() as folder:
-            call(["apt-get", "download", DEBIAN], folder)  # which checks its signature
-            call(["dpkg-deb", "-x", *map(str, Path(folder).glob("*.deb")), "."], folder)
-            for found in Path(folder).glob("usr/lib/*/libb64.so.*"):
-                (cache / found.name).write_bytes(found.read_bytes())
-    return program, library.parent
+    unpack(CUDA)
+    return program, kept(f"{FOLDER}/{LIBRARY}", _from_debian).parent
 
 
-def unpack(wheel: Wheel, cache: Path) -> Path:
+def unpack(wheel: Wheel) -> Path:
     """A file of a wheel whose bytes are the expected ones."""
-    wanted = cache / Path(wheel.member).name
-    if wanted.exists():
-        return wanted
+
+    def make(made: Path) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            pip = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", wheel.package]
+            call(pip, folder)
+            (file,) = Path(folder).glob("*.whl")
+            if hashlib.sha256(file.read_bytes()).hexdigest() != wheel.sha256:
+                raise click.ClickException(f"{file.name} is not the file that was expected")
+            with zipfile.ZipFile(file) as archive:
+                made.write_bytes(archive.read(wheel.member))
+
+    return kept(f"{FOLDER}/{Path(wheel.member).name}", make)
+
+
+def _from_debian(made: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        call([sys.executable, "-m", "pip", "download", "-q", "--no-deps", wheel.package], folder)
-        (file,) = Path(folder).glob("*.whl")
-        if hashlib.sha256(file.read_bytes()).hexdigest() != wheel.sha256:
-            raise click.ClickException(f"{file.name} is not the file that was expected")
-        with zipfile.ZipFile(file) as archive:
-            wanted.write_bytes(archive.read(wheel.member))
-    return wanted
+        call(["apt-get", "download", DEBIAN], folder)  # which checks its signature
+        call(["dpkg-deb", "-x", *map(str, Path(folder).glob("*.deb")), "."], folder)
+        (found,) = Path(folder).glob(f"usr/lib/*/{LIBRARY}")
+        made.write_bytes(found.read_bytes())
 
 
 def call(command: list[str], folder: str) -> None:
@@ -139,13 +144,6 @@ def call(command: list[str], folder: str) -> None:
     done = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     if done.returncode:
         raise click.ClickException(f"{' '.join(command)}: {done.stdout.decode()[-500:]}")
-
-
-def _cache() -> Path:
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    cache = folder / "gatecast" / "perf_analyzer"
-    cache.mkdir(parents=True, exist_ok=True)
-    return cache
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ The two pass arrays in files, so nothing of Python runs while requests are sent.
 """
 
 import hashlib
-import os
 import shutil
 import socket
 import subprocess
@@ -20,6 +19,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.cache import kept
 from benchmarks.load import LoadFailed
 
 PATIENCE_S = 5.0  # after the last request; what is not answered then hangs
@@ -86,14 +86,8 @@ def play(
 
 def _compiled() -> Path:
     """The program, kept from one process to the next as long as its source stays the same."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "gatecast")
-    program = cache / f"arrivals-{hashlib.sha256(SOURCE.read_bytes()).hexdigest()[:16]}"
-    if not program.exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=cache) as folder:  # others may compile just now
-            _compile(made := Path(folder, "arrivals"))
-            made.rename(program)
-    return program
+    digest = hashlib.sha256(SOURCE.read_bytes()).hexdigest()
+    return kept(f"arrivals-{digest[:16]}", _compile)
 
 
 def _compile(program: Path) -> None:
