@@ -125,7 +125,7 @@ def _read_tensors(
         raise Malformed(
             f"unexpected additional input data: {len(body) - end} bytes are behind the last input"
         )
-    return {name: wanted[name].flat(array) for name, array in tensors.items()}
+    return tensors
 
 
 def _agree(part: Input[Elements], model: str, expected: Expected) -> None:

@@ -46,9 +46,9 @@ class Expected:
             return shape[1] == 1
         return len(shape) == len(self.shape)
 
-    def flat(self, array: Array) -> Array:
-        """A tensor that was sent, a column as its rows."""
-        return array.reshape(-1) if array.ndim > len(self.shape) else array
+    def shaped(self, elements: Array, shape: Sequence[int]) -> Array:
+        """All elements of a tensor in the shape that was sent; a column as its rows."""
+        return elements if len(self.shape) == 1 else elements.reshape(shape)
 
 
 class Tensors(NamedTuple):
@@ -87,7 +87,7 @@ def from_bytes(raw: bytes, shape: Sequence[int], expected: Expected) -> Array:
             f"for {expected.datatype} of shape {[*shape]}",
             expected.name,
         )
-    return np.frombuffer(raw, expected.dtype).reshape(shape)
+    return expected.shaped(np.frombuffer(raw, expected.dtype), shape)
 
 
 def from_json(data: Elements, shape: Sequence[int], expected: Expected) -> Array:
@@ -109,12 +109,12 @@ def from_json(data: Elements, shape: Sequence[int], expected: Expected) -> Array
             expected.name,
         )
     if isinstance(data, np.ndarray):
-        return _narrowed(data, expected).reshape(shape)
+        return expected.shaped(_narrowed(data, expected), shape)
     try:
         packed = struct.pack(f"{len(data)}{expected.dtype.char}", *data)
     except (struct.error, OverflowError):
-        return _long_way(data, expected).reshape(shape)
-    return np.frombuffer(packed, expected.dtype).reshape(shape)
+        return expected.shaped(_long_way(data, expected), shape)
+    return expected.shaped(np.frombuffer(packed, expected.dtype), shape)
 
 
 def _flattened(data: Elements, shape: Sequence[int], expected: Expected) -> list[Any]:

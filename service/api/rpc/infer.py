@@ -96,7 +96,7 @@ def _tensors(request: ModelInferRequest, wanted: Mapping[str, Expected]) -> dict
             "of each input, in their order",
             "raw_input_contents",
         )
-    return {name: wanted[name].flat(array) for name, array in tensors.items()}
+    return tensors
 
 
 def _agree(tensor: Tensor, model: str, wanted: Mapping[str, Expected]) -> Expected:
@@ -136,7 +136,7 @@ def _from_contents(tensor: Tensor, expected: Expected) -> NDArray[Any]:
     flat = _packed(tensor.contents, len(values)) if floats else None
     if flat is None:
         flat = np.fromiter(values, expected.dtype, len(values))
-    return flat.reshape(tensor.shape)
+    return expected.shaped(flat, tensor.shape)
 
 
 def _packed(contents: InferTensorContents, count: int) -> NDArray[Any] | None:
