@@ -50,6 +50,15 @@ class ServerProcess:
         assert self._listening.wait(60), self.log
         assert self.url, f"the server ended with {self.process.wait()}:\n{self.log}"
 
+    @contextmanager
+    def standing_still(self) -> Iterator[None]:
+        """The process does nothing meanwhile."""
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
+
     def terminate(self) -> None:
         """Send SIGTERM."""
         self.process.send_signal(signal.SIGTERM)

@@ -2,7 +2,6 @@
 
 import json
 import re
-import signal
 import socket
 import time
 from contextlib import closing
@@ -55,14 +54,11 @@ def test_the_time_that_a_new_connection_waits_to_be_taken_is_part_of_the_deadlin
     body = BODY.encode()
     head = b"POST /v1/forecast HTTP/1.1\r\nhost: x\r\ngatecast-timeout-ms: 300\r\n"
     with serving(ARTIFACTS) as running, closing(socket.socket()) as caller:
-        running.process.send_signal(signal.SIGSTOP)
-        try:
+        with running.standing_still():
             host, port = running.url.removeprefix("http://").split(":")
             caller.connect((host, int(port)))  # which the kernel answers
             caller.sendall(head + b"content-length: %d\r\n\r\n" % len(body) + body)
             time.sleep(0.3)
-        finally:
-            running.process.send_signal(signal.SIGCONT)
         caller.settimeout(30)
         assert caller.recv(100).startswith(b"HTTP/1.1 504 ")
 

@@ -2,7 +2,6 @@
 
 import json
 import re
-import signal
 import socket
 import time
 from collections.abc import Iterator
@@ -294,11 +293,8 @@ def test_a_deadline_ends_the_events_of_a_text(running: ServerProcess, http: http
 
 def let_pass(running: ServerProcess, headers: dict[str, str]) -> None:
     """The time that a request was given, while the service stands still: it cannot be in time."""
-    running.process.send_signal(signal.SIGSTOP)
-    try:
+    with running.standing_still():
         time.sleep(float(headers["gatecast-timeout-ms"]) / 1e3)
-    finally:
-        running.process.send_signal(signal.SIGCONT)
 
 
 @pytest.mark.parametrize("stream", [False, True])

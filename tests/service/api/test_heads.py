@@ -8,7 +8,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.service.api.ways import BODY, CLOSE, PLAIN, ask, chunked, get, listening, request
+from tests.service.api.ways import (
+    BODY,
+    CLOSE,
+    PLAIN,
+    ask,
+    chunked,
+    connected,
+    get,
+    listening,
+    request,
+)
 
 ECHO = request(b"/d/echo")
 # What may follow each other on one connection, each with the number of its answers.
@@ -38,9 +48,7 @@ def test_a_head_that_came_before_is_not_parsed_again() -> None:
     async def scenario() -> list[bytes]:
         async with listening() as (service, port):
             assert (await ask(port, ECHO + get(b"/d/names/a", CLOSE))).endswith(b"}]")
-            first, writer = await asyncio.open_connection("127.0.0.1", port)
-            while not service.state.connections:
-                await asyncio.sleep(0)
+            first, writer = await connected(service, port)
             connection = service.connection
             connection.data_received(ECHO)
             await first.readuntil(BODY)
@@ -62,9 +70,7 @@ async def answers(parts: list[bytes], cuts: list[int], *, known: bool) -> bytes:
         if known:
             for part in parts:
                 await ask(port, part, get(b"/d/names/last", CLOSE))
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        while not service.state.connections:
-            await asyncio.sleep(0)
+        reader, writer = await connected(service, port)
         connection = service.connection
         if not known:
             connection._heads = None
@@ -106,9 +112,7 @@ def test_answers_are_those_of_the_parser_however_requests_follow_and_arrive(
 def test_what_only_the_parser_understands_is_left_to_it(sent: bytes) -> None:
     async def scenario() -> bool:
         async with listening() as (service, port):
-            _, writer = await asyncio.open_connection("127.0.0.1", port)
-            while not service.state.connections:
-                await asyncio.sleep(0)
+            _, writer = await connected(service, port)
             service.connection.data_received(sent)
             writer.close()
             return service.front.heads.find(sent) is None
@@ -119,9 +123,7 @@ def test_what_only_the_parser_understands_is_left_to_it(sent: bytes) -> None:
 def test_heads_without_end_do_not_fill_the_memory() -> None:
     async def scenario() -> int:
         async with listening() as (service, port):
-            _, writer = await asyncio.open_connection("127.0.0.1", port)
-            while not service.state.connections:
-                await asyncio.sleep(0)
+            _, writer = await connected(service, port)
             asked = [get(b"/d/names/%d" % number) for number in range(3000)]
             for one in asked:
                 service.connection.data_received(one)

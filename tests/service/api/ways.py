@@ -102,6 +102,16 @@ async def listening(
             task.cancel()
 
 
+async def connected(
+    service: Service, port: int
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A caller whose connection the service has taken, and no other."""
+    opened = await asyncio.open_connection("127.0.0.1", port)
+    while not service.state.connections:
+        await asyncio.sleep(0)
+    return opened
+
+
 async def ask(port: int, *parts: bytes) -> bytes:
     """What comes back until the service hangs up, as the last request should tell it to."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
