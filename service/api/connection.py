@@ -50,6 +50,7 @@ class Connection(DrainingProtocol):
 
     _head: int | None = None  # bytes of a head that has not ended, after the read it began in
     _coming: _Part | None = None
+    _heads: Heads | None = None  # None where the parser must see everything
     _has_read = False
     _unread_s = 0.0  # for which what has just come had waited
     patience: Patience
@@ -58,7 +59,7 @@ class Connection(DrainingProtocol):
     _socket: asyncio.Transport
     _answers: OneWrite  # around it, for uvicorn
     _front: Front | None  # None where uvicorn runs another application
-    _heads: Heads | None  # None where the parser must see everything
+    _house: House  # of the front
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A caller comes."""
@@ -66,8 +67,10 @@ class Connection(DrainingProtocol):
         self._socket = transport
         self._answers = OneWrite(transport)
         self._front = self.app if isinstance(self.app, Front) else None
-        self._heads = None if self._front is None else self._front.heads
-        self._settings = _DEFAULTS if self._front is None else self._front.house.settings
+        self._settings = _DEFAULTS
+        if self._front is not None:
+            self._heads, self._house = self._front.heads, self._front.house
+            self._settings = self._house.settings
         self.patience = Patience(self.loop, self._give_up)
         super().connection_made(cast(asyncio.Transport, self._answers))
         self.patience.wait(self._settings.head_timeout_s)
@@ -85,18 +88,15 @@ class Connection(DrainingProtocol):
         """Answer a request with a known head, or feed the parser."""
         self._unread_s = 0.0 if self._has_read else unread_s(self._socket)
         self._has_read = True
-        if self._coming is None and self._heads is not None and self._front is not None:
-            known = self._heads.find(data)
-            if known is not None:
-                self.patience.rest()
-                self._begin(self._front.house, *known)
-                return
-            before = self.cycle
-            self._parse(data)
-            if self.cycle is not before:
-                self._learn(data)
-        else:
-            self._parse(data)
+        begins, before = self._coming is None, self.cycle
+        known = self._heads.find(data) if begins and self._heads is not None else None
+        if known is not None:
+            self.patience.rest()
+            self._begin(*known)
+            return
+        self._parse(data)
+        if begins and self.cycle is not before:
+            self._learn(data)
 
     def _parse(self, data: bytes) -> None:
         """Feed the parser; refuse a head that grows beyond the limit."""
@@ -136,15 +136,15 @@ class Connection(DrainingProtocol):
         target = None
         if self._front is not None:
             target = self._front.find_url(self.parser.get_method(), self.url)
-        if self._front is None or target is None:
+        if target is None:
             self._pass_on()
         else:
-            self._begin(self._front.house, read_head(target, self.headers, self.parser))
+            self._begin(read_head(target, self.headers, self.parser))
 
-    def _begin(self, house: House, head: Head, body: bytes | None = None) -> None:
+    def _begin(self, head: Head, body: bytes | None = None) -> None:
         """Answer a request of a dialect when those before it are answered."""
         before = self.cycle
-        direct = Direct(self, self._socket, head, house, self._hangup, body)
+        direct = Direct(self, self._socket, head, self._house, self._hangup, body)
         direct.arrived -= self._unread_s
         self.cycle = cast(RequestResponseCycle, direct)
         if before is None or before.response_complete:
@@ -281,7 +281,7 @@ class Connection(DrainingProtocol):
     def _account_for(self, error: ServiceError, sent: int) -> bytes:
         """Tell the witness of what was no request; the id it is given."""
         name = request_id(None)
-        witness = None if self._front is None else self._front.house.witness
+        witness = None if self._front is None else self._house.witness
         if witness is not None:
             client = None if self.client is None else self.client[0]
             witness.saw(outside(name, str(error.status), sent, client))

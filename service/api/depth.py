@@ -20,18 +20,13 @@ _STEPS[[*b"[{"]] = 1
 _STEPS[[*b"]}"]] = -1
 
 
-def may_be_deep(body: bytes, deepest: int) -> bool:
-    """Whether a body has enough brackets that a closer look is due."""
-    return body.count(b"[") + body.count(b"{") > deepest
-
-
 async def check_depth(body: bytes, deepest: int) -> None:
     """Look at a body that may be JSON; another one has no depth.
 
     Raises:
         Malformed: more than `deepest` lists and objects are within each other.
     """
-    if not may_be_deep(body, deepest) or not _JSON.match(body):
+    if body.count(b"[") + body.count(b"{") <= deepest or not _JSON.match(body):
         return
     found = await _depth(body)
     if found > deepest:

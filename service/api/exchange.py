@@ -9,7 +9,7 @@ from starlette.datastructures import QueryParams
 
 from service.access.keyring import Scope, presented
 from service.api.compression import decompress
-from service.api.depth import check_depth, may_be_deep
+from service.api.depth import check_depth
 from service.api.hangup import Hangup
 from service.api.responses import Headers, Marks, answer_headers
 from service.engine.job import Timing
@@ -190,8 +190,7 @@ class Exchange(ABC):
         body = await self._unpacked()
         end = self._by_name.get(SPLIT)
         text = body[: int(end)] if end is not None and end.isdigit() and len(end) <= 12 else body
-        if may_be_deep(text, self.house.settings.max_json_depth):
-            await check_depth(text, self.house.settings.max_json_depth)
+        await check_depth(text, self.house.settings.max_json_depth)
         return body
 
     async def _unpacked(self) -> bytes:

@@ -97,7 +97,7 @@ def _agree_freq(series: Series, freq: str, at: int, signature: ForecastSignature
 
 
 def _agree_targets(many: Sequence[Series], signature: ForecastSignature) -> None:
-    """All at once; they are looked at one by one only to say what is wrong."""
+    """Several at once; they are looked at one by one only to say what is wrong."""
     if len(many) > 1 and min([len(series.target) for series in many]) >= signature.minimum_context:
         newest = [series.target[-signature.context_length :] for series in many]
         ends = np.cumsum([0, *map(len, newest[:-1])])

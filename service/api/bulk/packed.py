@@ -77,6 +77,7 @@ class _Call:
         self.model = self.found.metadata
         self._until = None if packed.timeout_s is None else time.monotonic() + packed.timeout_s
         self._firsts: Iterator[int] = iter(range(0, len(packed), CHUNK))
+        self._is_long = len(packed) > CHUNK  # asked in parts
         self._answered = False
 
     async def run(self) -> PackedForecast:
@@ -106,7 +107,7 @@ class _Call:
 
         Each is an entry in the engine's line, and single requests of others wait behind it.
         """
-        if len(self.packed) <= CHUNK:
+        if not self._is_long:
             await self._work()
             return
         batcher = self.forecaster.inference.batcher
@@ -132,8 +133,8 @@ class _Call:
         """The answer about one chunk, in the time that remains."""
         for attempt in range(_RETRIES + 1):
             left = None if self._until is None else max(self._until - time.monotonic(), 0.0)
-            ahead, is_part = self.model.signature.horizon, len(self.packed) > CHUNK
-            inquiry = self.packed.inquiry(first, last, ahead, left, patient=is_part)
+            ahead = self.model.signature.horizon
+            inquiry = self.packed.inquiry(first, last, ahead, left, patient=self._is_long)
             try:
                 return await self.forecaster.forecast(inquiry, self.found)
             except Overloaded as error:
