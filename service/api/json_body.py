@@ -158,12 +158,20 @@ def read_struct(decoder: msgspec.json.Decoder[Parsed], text: bytes, field: str =
         return decoder.decode(text)
     except msgspec.ValidationError as error:
         raise _wrong(str(error), field) from None
-    except msgspec.DecodeError as error:
-        raise Malformed(f"{name} is not JSON: {error}", field or None) from None
-    except UnicodeDecodeError:
-        raise Malformed(f"{name} is not UTF-8", field or None) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        wrong = f"JSON: {error}" if is_utf8(text) else "UTF-8"
+        raise Malformed(f"{name} is not {wrong}", field or None) from None
     except RecursionError:
         raise Malformed(f"{name} is nested too deeply", field or None) from None
+
+
+def is_utf8(text: bytes) -> bool:
+    """Whether a text is encoded as JSON must be; of others, each msgspec says something else."""
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 async def write_numbers(values: NDArray[np.float32]) -> bytes:

@@ -44,7 +44,7 @@ RAW = '{"model": "tiny", "y": %s, "sizes": [2], "start": "2024-01-01"}'
 JSON: dict[str, tuple[object, int, str | None, str]] = {
     "no body": (b"", 400, None, "expected, there the body ends"),
     "truncated": (json.dumps(GOOD)[:-9], 400, None, "not the documented JSON"),
-    "invalid UTF-8": (b'{"model": "\xff"}', 400, "model", "utf-8"),
+    "invalid UTF-8": (b'{"model": "\xff"}', 400, "model", "UTF-8"),
     "a list": ([], 400, None, "{ is expected"),
     "deep nesting": ('{"y":' + "[" * 100_000, 400, None, "nested 100001 deep"),
     "no model": (without("model"), 400, "model", "missing"),

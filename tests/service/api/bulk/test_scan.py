@@ -123,7 +123,7 @@ def test_a_truncated_body_is_refused(cut: int) -> None:
         (b'{"sizes": [2.5]}', "sizes[0]", "int.*float"),
         (b'{"sizes": [1' + b"0" * 400 + b"]}", "sizes[0]", "."),
         (b'{"ids": [5]}', "ids[0]", "str.*int"),
-        (b'{"ids": ["\xff"]}', "ids", "utf-8"),
+        (b'{"ids": ["\xff"]}', "ids", "UTF-8"),
         (b'{"y": [1], "y": [2]}', "y", "twice"),
     ],
 )
