@@ -67,6 +67,21 @@ class Batch:
         if not self.failed:
             self.pool.observe(self.rows, until - self.started)
 
+    def report(self, output_s: float, waiting_rows: int) -> BatchReport:
+        """What it did, once its results are handed out."""
+        runner = self.pool.runner
+        return BatchReport(
+            runner.name,
+            runner.version,
+            self.rows,
+            runner.padded_share(self.memory) if self.memory else 0.0,
+            self.written - self.started,
+            self.ended - self.written,
+            output_s,
+            self.failed,
+            waiting_rows,
+        )
+
     def _write(self) -> None:
         self.memory = self.pool.runner.allocate(self.pool.shape, self.rows)
         at = 0

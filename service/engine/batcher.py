@@ -11,24 +11,21 @@ answering.
 """
 
 import asyncio
-import os
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
-from weakref import WeakSet
 
 from service.engine.admission import Admission
 from service.engine.batch import Batch, BatchReport, Result
 from service.engine.deadlines import Deadlines
 from service.engine.job import Job, Outputs
+from service.engine.lanes import Lanes
 from service.engine.line import Line
-from service.engine.pool import Pool
+from service.engine.pool import Pool, Pools
 from service.engine.pulse import Pulse
 from service.engine.runner import Rows, Runner
 from service.errors import DeadlineExceeded, Unavailable
-
-NICENESS = 5  # of lanes: the event loop gets three times their share where both want a core
 
 
 class Batcher:
@@ -52,12 +49,11 @@ class Batcher:
         self._line = Line(max_batch_rows)
         self._idle = 0  # lane threads that wait
         self._closing = False
-        self._pools: dict[Runner, dict[Hashable, Pool]] = {}  # on the event loop, as what follows
-        self._leaving: WeakSet[Runner] = WeakSet()
+        self._pools = Pools(max_batch_rows)  # on the event loop, as what follows
         self._turn_is_planned = False
         self._before: Batch | None = None  # run on the event loop while others waited
         self._ran: dict[int, Batch] = {}  # by lane thread: what it learns from when it takes more
-        self._threads: list[threading.Thread] = []
+        self._threads = Lanes(lanes, self._run_next)
 
     @property
     def waiting_rows(self) -> int:
@@ -77,10 +73,7 @@ class Batcher:
         self._deadlines = Deadlines(self._loop, self._expire)
         self._pulse = Pulse(self._loop)
         self._admission = Admission(self._line, self.lanes, self.max_queue_rows, self._pulse)
-        for number in range(self.lanes):
-            thread = threading.Thread(target=self._lane, name=f"lane-{number}", daemon=True)
-            thread.start()
-            self._threads.append(thread)
+        self._threads.start()
 
     async def close(self) -> None:
         """End the lanes. Jobs still waiting get `Unavailable`; running batches finish."""
@@ -88,21 +81,19 @@ class Batcher:
             self._closing = True
             self._line.clear()
             self._changed.notify_all()
-        for thread in self._threads:
-            await asyncio.to_thread(thread.join)
+        await self._threads.join()
         self._deadlines.close()
         self._pulse.stop()
         for job in self._deadlines.jobs():
-            job.fail(Unavailable("the service is shutting down"))
+            self._fail(job, Unavailable("the service is shutting down"))
 
     def measure(self, runner: Runner, shape: Hashable, rows: int, seconds: float) -> None:
         """Learn what a batch costs before anybody asks."""
-        self._pool(runner, shape).measure(rows, seconds)
+        self._pools.find(runner, shape).measure(rows, seconds)
 
     def forget(self, runner: Runner) -> None:
         """Let go of a runner that gets no more requests; those under way are still answered."""
-        self._pools.pop(runner, None)
-        self._leaving.add(runner)
+        self._pools.forget(runner)
 
     async def submit(
         self,
@@ -115,9 +106,39 @@ class Batcher:
     ) -> Outputs:
         """Run every part; their outputs in the same order, and where the time went.
 
-        All rows of a job are admitted or none.
+        Args and raises: as `enqueue`, and
+            DeadlineExceeded: the time is over.
+            Exception: whatever `runner.run` raised for a row of this job.
+        """
+        ended: asyncio.Future[Outputs] = self._loop.create_future()
+
+        def tell(job: Job) -> None:
+            if not ended.done():
+                try:
+                    ended.set_result(job.result())
+                except Exception as error:
+                    ended.set_exception(error)
+
+        job = self.enqueue(runner, parts, tell, timeout_s, let_in=let_in, patient=patient)
+        try:
+            return await ended
+        finally:  # also when the caller was cancelled: nobody waits for the rest
+            self.withdraw(job)
+
+    def enqueue(
+        self,
+        runner: Runner,
+        parts: Sequence[Rows],
+        tell: Callable[[Job], None],
+        timeout_s: float | None = None,
+        *,
+        let_in: bool = False,
+        patient: bool = False,
+    ) -> Job:
+        """Let rows wait for their batches; all of them are admitted or none. On the event loop.
 
         Args:
+            tell: called on the event loop when the job has a result; it must not raise.
             timeout_s: seconds from now in which the caller wants its answer.
             let_in: these rows belong to a request that was admitted before: they are not judged,
                 and the time is counted from now.
@@ -125,18 +146,17 @@ class Batcher:
 
         Raises:
             Overloaded: more rows would wait than `max_queue_rows`, or longer than the timeout.
-            DeadlineExceeded: the time is over, or is too short even for an idle service.
+            DeadlineExceeded: the time is too short even for an idle service.
             Unavailable: the batcher was closed.
-            Exception: whatever `runner.run` raised for a row of this job.
         """
         now = time.monotonic()
         self._pulse.want()
         allowance = self.default_timeout_s if timeout_s is None else timeout_s
         if not let_in:
             allowance = self._admission.allowance(allowance)
-        job = Job(self._loop.create_future(), now, allowance, patient)
+        job = Job(tell, now, allowance, patient)
         for rows in parts:
-            job.add(self._pool(runner, rows.shape), rows, now)
+            job.add(self._pools.find(runner, rows.shape), rows, now)
         with self._lock:
             if self._closing:
                 raise Unavailable("the service is shutting down")
@@ -145,16 +165,16 @@ class Batcher:
             self._line.join(job)
             self._wake(job)
         self._deadlines.add(job)
-        try:
-            outputs = await job.future
-            self._admission.answered(job)
-            return outputs
-        finally:  # also when the caller was cancelled: nobody waits for the rest
-            self._deadlines.discard(job)
-            if job.waiting:
-                with self._lock:
-                    self._line.leave(job)
-            job.forget()
+        return job
+
+    def withdraw(self, job: Job) -> None:
+        """Want nothing more of a job; one that has told its result is left as it is."""
+        job.is_over = True
+        self._deadlines.discard(job)
+        if job.waiting:
+            with self._lock:
+                self._line.leave(job)
+        job.forget()
 
     def check_room(self, timeout_s: float | None = None) -> None:
         """Refuse as early as possible, before a body is read, what `submit` would refuse.
@@ -163,17 +183,6 @@ class Batcher:
             Overloaded: those who wait already would make a caller wait too long.
         """
         self._admission.judge_early(self.default_timeout_s if timeout_s is None else timeout_s)
-
-    def _pool(self, runner: Runner, shape: Hashable) -> Pool:
-        pools = self._pools.get(runner)
-        if pools is None:
-            if runner in self._leaving:  # kept by who asks, and no longer
-                return Pool(runner, shape, self.max_batch_rows)
-            pools = self._pools[runner] = {}
-        pool = pools.get(shape)
-        if pool is None:
-            pool = pools[shape] = Pool(runner, shape, self.max_batch_rows)
-        return pool
 
     def _wake(self, job: Job) -> None:
         """Let somebody take the rows: the event loop at the end of its turn, or lane threads."""
@@ -203,12 +212,6 @@ class Batcher:
             if not self._turn_is_planned:
                 batch.teach(batch.ended)
             self._settle(batch, results)
-
-    def _lane(self) -> None:
-        me = threading.get_ident()
-        _give_way()
-        while self._run_next(me):  # which keeps nothing of a batch while it waits for another
-            pass
 
     def _run_next(self, me: int) -> bool:
         """Wait for a batch and run it; whether there may be more."""
@@ -252,38 +255,34 @@ class Batcher:
         """On the event loop: hand every caller of a finished batch its rows or its error."""
         seconds = batch.ended - batch.started
         settling = time.monotonic()
+        over: list[Job] = []
         for piece, result in zip(batch.pieces, results, strict=True):
+            job = piece.entry.job
             if isinstance(result, Exception):
-                piece.entry.job.fail(result)
-            else:
-                piece.entry.job.receive(piece, result, batch.started, seconds)
-        runner = batch.pool.runner
-        self._report(
-            BatchReport(
-                runner.name,
-                runner.version,
-                batch.rows,
-                runner.padded_share(batch.memory) if batch.memory else 0.0,
-                batch.written - batch.started,
-                batch.ended - batch.written,
-                time.monotonic() - settling,
-                batch.failed,
-                self._line.rows,
-            )
-        )
+                if job.fail(result):
+                    over.append(job)
+            elif job.receive(piece, result, batch.started, seconds):
+                self._admission.answered(job)
+                over.append(job)
+        settled = time.monotonic()
+        for job in over:
+            self._end(job)
+        self._report(batch.report(settled - settling, self._line.rows))
 
     def _expire(self, job: Job) -> None:
         self._admission.expired()
-        with self._lock:
-            self._line.leave(job)
-        job.fail(
+        self._fail(
+            job,
             DeadlineExceeded(
                 f"no answer within {job.allowance * 1e3:.0f} ms; allow more time or ask again"
-            )
+            ),
         )
 
+    def _fail(self, job: Job, error: Exception) -> None:
+        if job.fail(error):
+            self._end(job)
 
-def _give_way() -> None:
-    """Let this thread be less urgent than the event loop, which must read and refuse in time."""
-    me = threading.get_native_id()
-    os.setpriority(os.PRIO_PROCESS, me, os.getpriority(os.PRIO_PROCESS, me) + NICENESS)
+    def _end(self, job: Job) -> None:
+        """Tell the caller of a result, and forget the job."""
+        job.tell()
+        self.withdraw(job)

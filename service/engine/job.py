@@ -1,7 +1,7 @@
 """What the engine makes of one caller's rows: a job, an entry for each shape, pieces in batches."""
 
-import asyncio
 import math
+from collections.abc import Callable
 
 import msgspec
 import numpy as np
@@ -40,7 +40,7 @@ Outputs = tuple[list[Array], Timing]
 
 
 class Job:
-    """One caller's rows and the future it waits for."""
+    """One caller's rows, and what has become of them."""
 
     __slots__ = (
         "_compute_s",
@@ -48,11 +48,13 @@ class Job:
         "_joined",
         "_missing",
         "_queue_s",
+        "_result",
         "_started",
+        "_tell",
         "allowance",
         "deadline",
         "entries",
-        "future",
+        "is_over",
         "is_patient",
         "is_short",
         "rows",
@@ -60,9 +62,12 @@ class Job:
     )
 
     def __init__(
-        self, future: "asyncio.Future[Outputs]", now: float, allowance: float, patient: bool = False
+        self, tell: Callable[["Job"], None], now: float, allowance: float, patient: bool = False
     ) -> None:
-        self.future = future
+        """`tell` is called when there is a result, and not where the caller withdraws."""
+        self._tell: Callable[[Job], None] | None = tell
+        self._result: Outputs | Exception | None = None
+        self.is_over = False  # nobody wants any of its rows any more
         self.is_patient = patient  # its rows let others go first
         self.allowance = allowance  # seconds
         self.deadline = now + allowance  # monotonic seconds
@@ -82,8 +87,19 @@ class Job:
         self._missing += entry.count
         self.is_short = self.is_short and pool.short_rows > 0
 
-    def receive(self, piece: "Piece", rows: Array, started: float, seconds: float) -> None:
-        """Keep the answers to a piece; the last ones resolve the future. On the event loop."""
+    def result(self) -> Outputs:
+        """What came back, once there is a result.
+
+        Raises:
+            Exception: whatever the job has failed with.
+        """
+        assert self._result is not None
+        if isinstance(self._result, Exception):
+            raise self._result
+        return self._result
+
+    def receive(self, piece: "Piece", rows: Array, started: float, seconds: float) -> bool:
+        """Keep the answers to a piece; whether they are the last ones, and the job is over."""
         piece.entry.answers.append((piece.start, rows))
         self._missing -= len(rows)
         wait = started - piece.since
@@ -95,20 +111,31 @@ class Job:
             self._started = started
         if started + seconds > self._ended:
             self._ended = started + seconds
-        if not self._missing and not self.future.done():
-            outputs = [entry.output() for entry in self.entries]
-            times = self._queue_s, self._compute_s, self.rows
-            timing = Timing(*times, self._joined, self._started, self._ended)
-            self.future.set_result((outputs, timing))
+        if self._missing or self.is_over:
+            return False
+        times = self._queue_s, self._compute_s, self.rows
+        timing = Timing(*times, self._joined, self._started, self._ended)
+        self._result = [entry.output() for entry in self.entries], timing
+        self.is_over = True
+        return True
+
+    def fail(self, error: Exception) -> bool:
+        """Have an error for a result, unless the job is over; whether it is over by this."""
+        if self.is_over:
+            return False
+        self._result = error
+        self.is_over = True
+        return True
+
+    def tell(self) -> None:
+        """Let the caller know that there is a result."""
+        if self._tell is not None:
+            self._tell(self)
 
     def forget(self) -> None:
-        """Let go of the rows, at the end: entries know their job, and would live on in a circle."""
+        """Let go of the rows and of the caller, who know this job: else a circle would live on."""
         self.entries = []
-
-    def fail(self, error: Exception) -> None:
-        """Give the caller an error, unless it has its answer or has gone. On the event loop."""
-        if not self.future.done():
-            self.future.set_exception(error)
+        self._tell = self._result = None
 
 
 class Entry:

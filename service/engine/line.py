@@ -72,7 +72,7 @@ class Line:
             entry = self._pop(pool)
             job = entry.job
             fitting = pool.cost.within(job.deadline - now) if entry.waiting else 0
-            if not fitting or job.future.done():
+            if not fitting or job.is_over:
                 self.leave(job)  # whoever waits for it is answered at its deadline
                 continue
             if is_first:  # the others have more time

@@ -1,6 +1,8 @@
 """The rows that may share a batch: of one runner and one shape."""
 
+from collections.abc import Hashable
 from typing import Any
+from weakref import WeakSet
 
 from service.engine.cost import Cost
 from service.engine.runner import Runner
@@ -36,3 +38,29 @@ class Pool:
 
     def _know(self) -> None:
         self.row_seconds = self.cost.seconds(self._max_batch_rows) / self._max_batch_rows
+
+
+class Pools:
+    """Those of every runner. On the event loop."""
+
+    def __init__(self, max_batch_rows: int) -> None:
+        self._max_batch_rows = max_batch_rows
+        self._by_runner: dict[Runner, dict[Hashable, Pool]] = {}
+        self._leaving: WeakSet[Runner] = WeakSet()
+
+    def find(self, runner: Runner, shape: Hashable) -> Pool:
+        """That of a runner and a shape."""
+        pools = self._by_runner.get(runner)
+        if pools is None:
+            if runner in self._leaving:  # kept by who asks, and no longer
+                return Pool(runner, shape, self._max_batch_rows)
+            pools = self._by_runner[runner] = {}
+        pool = pools.get(shape)
+        if pool is None:
+            pool = pools[shape] = Pool(runner, shape, self._max_batch_rows)
+        return pool
+
+    def forget(self, runner: Runner) -> None:
+        """Let go of a runner that gets no more requests; those under way keep what they have."""
+        self._by_runner.pop(runner, None)
+        self._leaving.add(runner)

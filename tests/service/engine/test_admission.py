@@ -38,7 +38,7 @@ class Door:
         monkeypatch.setattr(time, "monotonic", lambda: self.now)
 
     def job(self, allowance: float = 60.0) -> Job:
-        made = Job(self.loop.create_future(), self.now, allowance)
+        made = Job(lambda _: None, self.now, allowance)
         made.add(self.pool, Column(1), self.now)
         return made
 

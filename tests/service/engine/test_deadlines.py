@@ -29,7 +29,7 @@ def scenario(story: Callable[[Deadlines, list[Job], "asyncio.Event"], Awaitable[
 
 def job(seconds: float) -> Job:
     loop = asyncio.get_running_loop()
-    return Job(loop.create_future(), loop.time(), seconds)
+    return Job(lambda _: None, loop.time(), seconds)
 
 
 def test_a_job_expires_at_its_deadline_and_not_before() -> None:
