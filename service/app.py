@@ -101,6 +101,7 @@ def create_app(settings: Settings | None = None) -> Front:
             await _watch_store(place, settings, keeper, leaving)
             metrics.observe_start()
             _tune_interpreter()
+            leaving.callback(drain.cut_off)
             yield {"drain": drain}  # uvicorn hands it to every connection
 
     app = FastAPIOffline(

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from service.contract.aliases import Which
 from service.contract.forecast import CONTEXT
 from service.engine.batcher import Batcher
-from service.engine.job import NOWHERE, Timing
+from service.engine.job import NOWHERE, Job, Timing
 from service.engine.runner import Rows
 from service.errors import ServiceError, TooLarge
 from service.repository.live import AnyModel, Repository
@@ -42,6 +42,9 @@ class PlacedRows(Rows, Protocol):
 Run = Callable[
     [AnyModel, Sequence[PlacedRows], float | None, bool], Awaitable[tuple[Answer, Timing]]
 ]
+
+
+Ending = tuple[Answer, Timing] | Exception  # of a question
 
 
 class TensorInquiry(msgspec.Struct, frozen=True, gc=False):
@@ -126,7 +129,6 @@ class Inference:
             Overloaded, DeadlineExceeded, Unavailable, InferenceFailed: see `errors`.
         """
         began = time.perf_counter()
-        runtime = model.runtime
         reason = "internal"
         timing = NOWHERE
         try:
@@ -137,20 +139,49 @@ class Inference:
             reason = error.error_type
             raise
         except asyncio.CancelledError:
-            reason = "cancelled"
+            reason = metrics.CANCELLED
             raise
         finally:
-            total = time.perf_counter() - began
-            metrics.observe_inference(
-                runtime.name,
-                runtime.version,
-                sum([len(part) for part in parts]),
-                not reason,
-                total,
-                timing.queue_s,
-                timing.compute_s,
-                reason,
-            )
+            _count(model, parts, began, timing, reason)
+
+    def begin(
+        self,
+        model: AnyModel,
+        parts: Sequence[PlacedRows],
+        timeout_s: float | None,
+        tell: Callable[[Ending], None],
+    ) -> Callable[[], None]:
+        """As `run`, for who does not wait but is told the answer or the error: counted as well.
+
+        Returns:
+            What is to be called where nobody wants the answer any more.
+
+        Raises:
+            Overloaded, DeadlineExceeded, Unavailable: at once; then nobody is told.
+        """
+        began = time.perf_counter()
+
+        def ended(job: Job) -> None:
+            ending: Ending
+            timing, reason = NOWHERE, ""
+            try:
+                outputs, timing = job.result()
+                ending = _in_order(parts, outputs), timing
+            except Exception as error:
+                ending, reason = error, getattr(error, "error_type", "internal")
+            _count(model, parts, began, timing, reason)
+            tell(ending)
+
+        def withdraw() -> None:
+            self.batcher.withdraw(job)
+            _count(model, parts, began, NOWHERE, metrics.CANCELLED)
+
+        try:
+            job = self.batcher.enqueue(model.runtime, parts, ended, timeout_s)
+        except ServiceError as error:
+            _count(model, parts, began, NOWHERE, error.error_type)
+            raise
+        return withdraw
 
     async def submit(
         self,
@@ -162,12 +193,7 @@ class Inference:
         """As `run`, and counted nowhere."""
         submit = self.batcher.submit
         outputs, timing = await submit(model.runtime, parts, timeout_s, patient=patient)
-        if len(parts) == 1:
-            return outputs[0], timing
-        stacked = np.concatenate(outputs)
-        ordered = np.empty_like(stacked)
-        ordered[np.concatenate([part.places for part in parts])] = stacked
-        return ordered, timing
+        return _in_order(parts, outputs), timing
 
     def offer(self, model: AnyModel, again: Again) -> None:
         """A question has been answered by this model; perhaps its shadow is asked the same."""
@@ -212,3 +238,29 @@ class Inference:
         parts = tensor_rows(tensors, shadow.metadata.signature)
         theirs, _ = await self.submit(shadow, parts, PATIENCE_S)
         return tensors_apart(ours[:most], theirs)
+
+
+def _in_order(parts: Sequence[PlacedRows], outputs: Sequence[Answer]) -> Answer:
+    """The outputs of all parts as one, in the order of the rows of the request."""
+    if len(parts) == 1:
+        return outputs[0]
+    stacked = np.concatenate(outputs)
+    ordered = np.empty_like(stacked)
+    ordered[np.concatenate([part.places for part in parts])] = stacked
+    return ordered
+
+
+def _count(
+    model: AnyModel, parts: Sequence[PlacedRows], began: float, timing: Timing, reason: str
+) -> None:
+    """Count a request that has ended; `reason` is empty where it was answered."""
+    metrics.observe_inference(
+        model.runtime.name,
+        model.runtime.version,
+        sum([len(part) for part in parts]),
+        not reason,
+        time.perf_counter() - began,
+        timing.queue_s,
+        timing.compute_s,
+        reason,
+    )

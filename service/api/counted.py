@@ -6,7 +6,6 @@ import time
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.access.keyring import presented
-from service.api.exchange import CANCELLED
 from service.api.responses import answer_unexpected, error_response
 from service.drain import Drain
 from service.telemetry import metrics
@@ -31,7 +30,7 @@ class Counted:
         headers = dict(scope["headers"])
         name = request_id(headers.get(REQUEST_ID))
         witness = getattr(scope["app"].state, "witness", None)
-        status, sent = CANCELLED, 0
+        status, sent = metrics.CANCELLED, 0
 
         async def watch(message: Message) -> None:
             nonlocal status, sent
@@ -48,7 +47,7 @@ class Counted:
         try:
             await self.app(scope, receive, watch)
         except (Exception, asyncio.CancelledError) as error:
-            if status != CANCELLED:
+            if status != metrics.CANCELLED:
                 raise
             marks = {"request_id": name}
             await answer_unexpected(error, error_response, marks)(scope, receive, watch)

@@ -14,14 +14,17 @@ from starlette.requests import ClientDisconnect
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from service.api.asking import ask
+from service.api.dialect import Express
 from service.api.exchange import Exchange, too_long
 from service.api.front import answer, conclude, refuse
 from service.api.hangup import Hangup
 from service.api.heads import Head
 from service.api.one_write import CONTINUE
-from service.api.responses import Reply, mistake
+from service.api.responses import Reply, answer_unexpected, mistake
 from service.errors import ServiceError
 from service.house import House
+from service.telemetry import metrics
 
 _LAST_CHUNK = b"0\r\n\r\n"
 
@@ -32,6 +35,7 @@ class Direct(Exchange):
     message_event: ClassVar[asyncio.Event] = asyncio.Event()  # nobody waits for it
     __slots__ = (
         "_announces",
+        "_awaited",
         "_chunks",
         "_connection",
         "_late",
@@ -67,6 +71,7 @@ class Direct(Exchange):
         self.size = 0 if body is None else len(body)  # bytes of the body that have come
         self._more = body is None  # will come
         self._waiter: asyncio.Future[None] | None = None  # who wants more
+        self._awaited: Express | None = None  # who goes on when the body is there
         self._late: ServiceError | None = None  # what is said of a body that did not come in time
         self.keep_alive = head.keep_alive
         self.disconnected = False
@@ -79,8 +84,45 @@ class Direct(Exchange):
         return None if address is None else address[0]
 
     def begin(self) -> None:
-        """Refuse at once, or let the handler run."""
+        """Refuse at once, or go on when the body is there where that may spare a task."""
         reply = refuse(self._route, self)
+        if reply is not None or self._route.express is None or self.hangup.happened:
+            self._answer(reply)
+        elif not self._more:
+            self._go(self._route.express)
+        elif self._is_soon_there():
+            self._awaited = self._route.express
+            self.house.drain.held.add(self)
+            self.hangup.stop = self._leave
+        else:
+            self._answer(None)
+
+    def cut_off(self) -> None:
+        """Tell the caller that the service leaves before the body has come."""
+        self._release()
+        self._answer(answer_unexpected(asyncio.CancelledError(), self._route.errors))
+
+    def _is_soon_there(self) -> bool:
+        """Whether the body is on its way and short enough for the connection's own memory."""
+        announced = int(self._by_name.get(b"content-length", b"0"))
+        return not self._announces and 0 < announced <= HIGH_WATER_LIMIT
+
+    def _leave(self) -> None:
+        """The caller has gone before its body had come."""
+        self._release()
+        metrics.refuse(metrics.CANCELLED)
+        conclude(self._route, self, None)
+
+    def _go(self, express: Express) -> None:
+        """Ask the engine, or the handler where the body is not a usual one."""
+        asked = express(self, b"".join(self._chunks))
+        if asked is None:
+            self._answer(None)
+        else:
+            ask(asked, self._route, self, self._answer)
+
+    def _answer(self, reply: Reply | None) -> None:
+        """Send an answer, no faster than the caller reads; None lets the handler find one."""
         if reply is not None and not self._connection.flow.write_paused:
             self._write(reply)
             self._end()
@@ -104,7 +146,7 @@ class Direct(Exchange):
     def finish_body(self) -> None:
         """The body is complete."""
         self._more = False
-        self._wake()
+        self._resume()
         if self.response_complete and not self.keep_alive:
             self._transport.close()
 
@@ -112,7 +154,7 @@ class Direct(Exchange):
         """The body will not come; whoever wants it is told so, and then we hang up."""
         self._late = error
         self._more = self.keep_alive = False
-        self._wake()
+        self._resume()
         if self.response_complete:
             self._transport.close()
 
@@ -134,6 +176,23 @@ class Direct(Exchange):
         body = b"".join(self._chunks)
         self._chunks.clear()  # the connection knows this exchange until the next one
         return body
+
+    def _resume(self) -> None:
+        """Nothing more of the body will come: whoever waits for it goes on."""
+        self._wake()
+        express = self._release()
+        if express is not None and self._late is None:
+            self._go(express)
+        elif express is not None:
+            self._answer(None)
+
+    def _release(self) -> Express | None:
+        """Who was to go on when the body is there, and does not wait for it any more."""
+        express, self._awaited = self._awaited, None
+        if express is not None:
+            self.house.drain.held.discard(self)
+            self.hangup.stop = None
+        return express
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():

@@ -19,8 +19,6 @@ from service.telemetry.account import Account, Answered, marks
 from service.telemetry.request_id import HEADER as REQUEST_ID
 from service.telemetry.request_id import request_id
 
-CANCELLED = "cancelled"  # in place of a status: the caller hung up
-
 SPLIT = b"inference-header-content-length"  # where JSON ends and tensors begin
 TIMEOUT = b"gatecast-timeout-ms"
 TRACE_RESPONSE = b"traceresponse"

@@ -20,7 +20,7 @@ from starlette.types import Receive, Scope, Send
 from service.api.cors import Cors
 from service.api.dialect import Dialect, Handler, Route, Target
 from service.api.documentation import error_responses, path_parameters
-from service.api.exchange import CANCELLED, Exchange
+from service.api.exchange import Exchange
 from service.api.heads import Heads
 from service.api.over_asgi import OverAsgi
 from service.api.responses import (
@@ -111,23 +111,24 @@ def refuse(route: Route, exchange: Exchange) -> Reply | None:
 async def answer(route: Route, exchange: Exchange) -> Reply | None:
     """The handler's answer or its error in the dialect's words; None for a caller who is gone."""
     hangup = exchange.hangup
-    hangup.task = asyncio.current_task()
+    task = asyncio.current_task()
+    hangup.stop = None if task is None else task.cancel
     try:
         return await route.handler(exchange)
     except ServiceError as error:
         return answer_error(error, route.errors, exchange.marks)
     except (Exception, asyncio.CancelledError) as error:
         if hangup.happened or isinstance(error, ClientDisconnect):
-            metrics.refuse(CANCELLED)
+            metrics.refuse(metrics.CANCELLED)
             return None
         return answer_unexpected(error, route.errors, exchange.marks)
     finally:
-        hangup.task = None
+        hangup.stop = None
 
 
 def conclude(route: Route, exchange: Exchange, reply: Reply | None) -> None:
     """Count an exchange that has ended, with an answer or with nobody to give it to."""
-    status = CANCELLED if reply is None else str(reply.status_code)
+    status = metrics.CANCELLED if reply is None else str(reply.status_code)
     metrics.observe_request(route.path, status, exchange.seconds)
     if exchange.house.witness is not None:
         sent = 0 if reply is None else reply.sent

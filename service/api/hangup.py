@@ -1,7 +1,6 @@
 """The news that a caller hung up, from its connection to whoever works for it."""
 
-import asyncio
-from typing import Any
+from collections.abc import Callable
 
 from starlette.types import Scope
 
@@ -13,13 +12,13 @@ class Hangup:
 
     def __init__(self) -> None:
         self.happened = False
-        self.task: asyncio.Task[Any] | None = None  # cancelled when it happens
+        self.stop: Callable[[], object] | None = None  # called when it happens
 
     def happen(self) -> None:
         """The caller has gone."""
         self.happened = True
-        if self.task is not None:
-            self.task.cancel()
+        if self.stop is not None:
+            self.stop()
 
 
 def hangup_of(scope: Scope) -> Hangup:

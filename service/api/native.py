@@ -3,7 +3,6 @@
 Bodies are read by `body`, answers written by `native_answer`.
 """
 
-from functools import lru_cache
 from typing import Annotated, Any
 
 import numpy as np
@@ -19,15 +18,21 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from service.api.body import BodyReader
-from service.api.dialect import Dialect
+from service.api.dialect import Dialect, Express
 from service.api.exchange import Exchange
+from service.api.model_name import read_model
 from service.api.native_answer import write_forecast
 from service.api.responses import Reply, error_response
-from service.contract.aliases import Which, is_alias
-from service.contract.layout import is_name, is_version
 from service.contract.timestamp import InvalidTimestamp, read_timestamp
-from service.errors import Malformed, Unservable
+from service.errors import Unservable
+from service.express import BUILT
 from service.forecasting.inquiry import Inquiry, Series
+
+EXPRESS: Express | None = None
+if BUILT:
+    from service.api import native_express
+
+    EXPRESS = native_express.ask
 
 _STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
@@ -115,6 +120,7 @@ _BODY = BodyReader(ForecastBody)
 @native.post(
     "/v1/forecast",
     runs_model=True,
+    express=EXPRESS,
     response_model=ForecastAnswer,
     openapi_extra=_BODY.documentation,
 )
@@ -138,21 +144,6 @@ def _inquiry(body: ForecastBody, timeout_s: float | None) -> Inquiry:
         quantile_levels=None if body.quantile_levels is None else tuple(body.quantile_levels),
         timeout_s=timeout_s,
     )
-
-
-@lru_cache(maxsize=256)
-def read_model(text: str) -> tuple[str, Which]:
-    """name, name@version or name@alias.
-
-    Raises:
-        Malformed: anything else.
-    """
-    name, at, which = text.partition("@")
-    if not is_name(name) or (at and not (is_version(which) or is_alias(which))):
-        raise Malformed(f"model is {text!r}, expected name, name@version or name@alias", "model")
-    if not at:
-        return name, None
-    return name, int(which) if is_version(which) else which
 
 
 def _read_series(series: SeriesBody, at: int) -> Series:

@@ -31,7 +31,7 @@ def write_forecast(answer: Forecast) -> bytes:
         form
         % (
             orjson.dumps(item_id),
-            _timestamps(moments.tobytes(), zone),
+            write_moments(moments.tobytes(), zone),
             *rows[at * levels : (at + 1) * levels],
             medians[at],
         )
@@ -58,6 +58,6 @@ def _rows(numbers: NDArray[np.float32]) -> list[bytes]:
 
 
 @lru_cache(maxsize=1024)  # the series of a request, and of a day, often end together
-def _timestamps(moments: bytes, zone: Zone) -> bytes:
+def write_moments(moments: bytes, zone: Zone) -> bytes:
     """A JSON array of the moments, which are datetime64[us]."""
     return orjson.dumps(np.frombuffer(moments, "datetime64[us]"), option=_ENDS[zone])

@@ -13,7 +13,7 @@ from service.api.body import BodyReader
 from service.api.dialect import Dialect
 from service.api.exchange import Exchange
 from service.api.json_body import write_numbers
-from service.api.native import read_model
+from service.api.model_name import read_model
 from service.api.responses import Reply, error_response, to_json
 from service.contract.regression import PREDICTION
 from service.inference import TensorAnswer

@@ -6,6 +6,9 @@ elements for another neighbour, and a series would get other bits in another bat
 
 from functools import lru_cache
 
+import numpy as np
+from numpy.typing import NDArray
+
 PACKET = 4  # floats that are added at once
 
 
@@ -21,3 +24,9 @@ def bucket(length: int, context_length: int) -> int:
     while size < length:
         size = size * 3 // 2 if size & (size - 1) == 0 else size // 3 * 4
     return min(size, -(-context_length // PACKET) * PACKET)
+
+
+@lru_cache(maxsize=256)
+def buckets(context_length: int) -> NDArray[np.int64]:
+    """The bucket of every length, 0..context_length."""
+    return np.array([bucket(n, context_length) for n in range(context_length + 1)])

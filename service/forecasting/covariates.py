@@ -56,7 +56,7 @@ def history(series: Series, moments: Moments, signature: ForecastSignature) -> H
     codes = declared.codes([text if isinstance(text, str) else None for text in texts])
     return History(
         target=series.target[-steps:],
-        timestamps=_seconds(moments) if signature.calendar else None,
+        timestamps=seconds(moments) if signature.calendar else None,
         past=_columns(series.past_covariates, declared.past, steps),
         known=_columns(series.known_covariates, declared.known, steps + signature.horizon),
         static=np.array([features[name] for name in declared.static], np.float64),
@@ -113,7 +113,7 @@ class _Field:
         )
 
 
-def _seconds(moments: Moments) -> NDArray[np.int64]:
+def seconds(moments: Moments) -> NDArray[np.int64]:
     """Since 1970-01-01, rounded down."""
     return moments.astype("datetime64[s]").astype(np.int64)
 

@@ -11,7 +11,7 @@ from service.contract.grid import Moments
 from service.errors import Unservable
 from service.forecasting.inquiry import Series
 
-_FEW = 4  # different starts and lengths: up to so many are better looked up one by one
+FEW = 4  # different starts and lengths: up to so many are better looked up one by one
 
 
 def timelines(many: Sequence[Series], signature: ForecastSignature, ahead: int) -> list[Moments]:
@@ -23,7 +23,7 @@ def timelines(many: Sequence[Series], signature: ForecastSignature, ahead: int) 
         Unservable: a start that no step can fall on, or a step outside the calendar.
     """
     alike = {(series.start.value, len(series.target)) for series in many}
-    if len(alike) <= _FEW:
+    if len(alike) <= FEW:
         return [_one(series, at, signature, ahead) for at, series in enumerate(many)]
     groups: dict[int, list[int]] = {}  # by steps of the context
     for at, series in enumerate(many):
@@ -35,11 +35,11 @@ def timelines(many: Sequence[Series], signature: ForecastSignature, ahead: int) 
         starts = np.array([many[at].start.value for at in rows], "datetime64[us]")
         firsts = np.array([len(many[at].target) for at in rows], np.int64) - steps
         try:
-            moments = frequency.timestamps(starts, firsts, steps + ahead)
+            found = frequency.timestamps(starts, firsts, steps + ahead)
         except (OffGrid, OffCalendar) as error:
             at = rows[error.index]
             raise _unservable(many[at], at, error) from error
-        lines.update(zip(rows, moments, strict=True))
+        lines.update(zip(rows, found, strict=True))
     return [lines[at] for at in range(len(many))]
 
 
@@ -47,16 +47,21 @@ def _one(series: Series, at: int, signature: ForecastSignature, ahead: int) -> M
     length = len(series.target)
     steps = min(length, signature.context_length) if signature.calendar else 0
     try:
-        return _moments(signature.freq, series.start.value, length - steps, steps + ahead)
+        return moments(signature.freq, series.start.value, length - steps, steps + ahead)
     except (OffGrid, OffCalendar) as error:
         raise _unservable(series, at, error) from error
 
 
 @lru_cache(maxsize=1024)  # the callers of a day often ask about the same steps
-def _moments(freq: str, start: np.datetime64, first: int, count: int) -> Moments:
-    moments = Frequency.parse(freq).timestamps(start, first, count)
-    moments.flags.writeable = False
-    return moments
+def moments(freq: str, start: np.datetime64, first: int, count: int) -> Moments:
+    """The moments of the steps first..first + count - 1.
+
+    Raises:
+        OffGrid, OffCalendar: see `Frequency.timestamps`.
+    """
+    found = Frequency.parse(freq).timestamps(start, first, count)
+    found.flags.writeable = False
+    return found
 
 
 def _unservable(series: Series, at: int, error: Exception) -> Unservable:

@@ -19,12 +19,13 @@ from service.telemetry.exposition import FAMILIES, ROWS, SECONDS, SHARES
 from service.telemetry.statistics import COMPUTE, FAILURES, INFERENCES, LAST, QUEUE, RUNS, SERIES
 from service.telemetry.tally import Cells, Over, tally
 
+CANCELLED = "cancelled"  # in place of a status or a reason: the caller hung up
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 # Triton's reasons of a failure by ours; all others are OTHER.
 TRITON_REASONS = {
     "overloaded": "REJECTED",
     "deadline": "REJECTED",
-    "cancelled": "CANCELED",
+    CANCELLED: "CANCELED",
     "inference_failed": "BACKEND",
 }
 

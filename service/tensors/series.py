@@ -6,12 +6,10 @@ Shape letters: B rows, T steps, n valid steps of a row, H horizon steps.
 """
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
 
-from service.contract.buckets import bucket
+from service.contract.buckets import bucket, buckets
 from service.contract.forecast import CATEGORIES, KNOWN, PAST, STATIC, TIMESTAMPS, ForecastSignature
 from service.contract.metadata import Array, Block
 from service.contract.placement import History, place
@@ -45,10 +43,10 @@ def _blocks(newest: Newest, context: Array, context_length: int) -> list[Block]:
         return [_block(newest, context, context_length)]
     kept, last = np.array(newest.kept), context.shape[1] - 1
     firsts = np.array(newest.lengths) - kept
-    buckets = _buckets(context_length)[kept]
+    padding = buckets(context_length)[kept]
     blocks = []
-    for padded in np.unique(buckets).tolist():
-        at = np.flatnonzero(buckets == padded)
+    for padded in np.unique(padding).tolist():
+        at = np.flatnonzero(padding == padded)
         steps = np.arange(padded)
         columns = np.minimum(firsts[at, np.newaxis] + steps, last)
         values = context[at[:, np.newaxis], columns]
@@ -65,12 +63,6 @@ def _block(newest: Newest, context: Array, context_length: int) -> Block:
         values, seen = np.full((rows, padded), np.nan, np.float32), values
         values[:, :kept] = seen
     return Block(np.arange(rows), (values, np.full(rows, kept)))
-
-
-@lru_cache(maxsize=256)
-def _buckets(context_length: int) -> NDArray[np.int64]:
-    """The bucket of every length, 0..context_length."""
-    return np.array([bucket(n, context_length) for n in range(context_length + 1)])
 
 
 def _dressed(

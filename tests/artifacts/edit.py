@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from service.contract import artifact
-from service.contract.forecast import ForecastMetadata
+from service.contract.artifact import Golden
+from service.contract.forecast import QUANTILES, ForecastMetadata, ForecastSignature
+from service.contract.placement import History, stack
 
 TINY = Path(__file__).parent / "tiny/1"
 
@@ -55,6 +58,37 @@ def replace_model(folder: Path, model: bytes) -> None:
     (folder / "model.onnx").write_bytes(model)
     digest = hashlib.sha256(model).hexdigest()
     edit_metadata(folder, model_file={"sha256": digest, "size": len(model), "opset": 20})
+
+
+def publish(
+    folder: Path,
+    signature: ForecastSignature,
+    histories: Sequence[History],
+    answers: NDArray[np.float32],
+    model: bytes,
+    **changes: object,
+) -> Path:
+    """A forecaster of another signature, with its golden answers [B, H, Q]; its folder.
+
+    Args:
+        folder: <models>/<name>/<version>.
+        changes: top-level fields of the metadata.
+    """
+    folder.mkdir(parents=True)
+    tensors = stack(histories, signature, signature.paddings[-1])
+    names = [spec.name for spec in signature.inputs]
+    scale = np.ones(len(histories), np.float32)
+    golden = Golden(dict(zip(names, tensors, strict=True)), {QUANTILES: answers}, scale)
+    artifact.write_golden(folder, golden)
+    own = {
+        "name": folder.parent.name,
+        "signature": signature,
+        "inputs": signature.inputs,
+        "outputs": signature.outputs,
+    }
+    artifact.write_metadata(folder, forecaster(TINY).model_copy(update=own | changes))
+    replace_model(folder, model)
+    return folder
 
 
 def times(models: Path, factor: float, version: int, name: str = "tiny") -> Path:

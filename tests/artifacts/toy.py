@@ -11,10 +11,8 @@ import numpy as np
 import onnx.parser
 from numpy.typing import NDArray
 
-from service.contract import artifact
-from service.contract.artifact import Golden
-from service.contract.forecast import QUANTILES, Category, Covariates, ForecastSignature
-from service.contract.placement import History, stack
+from service.contract.forecast import Category, Covariates, ForecastSignature
+from service.contract.placement import History
 from tests.artifacts import edit
 
 SIGNATURE = ForecastSignature(
@@ -137,27 +135,7 @@ def write(models: Path, name: str = "toy", **changes: Any) -> Path:
     Args:
         changes: top-level fields of the metadata.
     """
-    folder = models / name / "1"
-    folder.mkdir(parents=True)
     random = np.random.default_rng(0)
     histories = [history(steps, random) for steps in (1, 7, 20, 33)]
-    tensors = stack(histories, SIGNATURE, SIGNATURE.paddings[-1])
-    names = [spec.name for spec in SIGNATURE.inputs]
-    outputs = {QUANTILES: np.stack([answer(one) for one in histories])}
-    golden = Golden(dict(zip(names, tensors, strict=True)), outputs, np.ones(4, np.float32))
-    artifact.write_golden(folder, golden)
-    tiny = edit.forecaster(edit.TINY)
-    artifact.write_metadata(
-        folder,
-        tiny.model_copy(
-            update={
-                "name": name,
-                "signature": SIGNATURE,
-                "inputs": SIGNATURE.inputs,
-                "outputs": SIGNATURE.outputs,
-            }
-            | changes
-        ),
-    )
-    edit.replace_model(folder, model())
-    return folder
+    answers = np.stack([answer(one) for one in histories])
+    return edit.publish(models / name / "1", SIGNATURE, histories, answers, model(), **changes)

@@ -17,7 +17,7 @@ from service.api.bulk.names import Names
 from service.api.bulk.packed import PackedForecast
 from service.api.bulk.panel import Floats, Packed, Texts
 from service.api.bulk.scan import Scanner
-from service.api.native import read_model
+from service.api.model_name import read_model
 from service.contract.grid import Moments
 from service.contract.timestamp import InvalidTimestamp, Zone, format_timestamps, read_timestamp
 from service.errors import Malformed, Unservable

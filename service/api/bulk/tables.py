@@ -16,7 +16,7 @@ from service.api.bulk.helper import Helper
 from service.api.bulk.names import Names
 from service.api.bulk.packed import PackedForecast
 from service.api.bulk.panel import Packed
-from service.api.native import read_model
+from service.api.model_name import read_model
 from service.contract.aliases import Which
 from service.contract.forecast import ForecastSignature
 from service.errors import Malformed, UnsupportedMedia

@@ -7,7 +7,7 @@ error that any other route would have answered. All pieces together are the text
 import asyncio
 from collections.abc import AsyncGenerator
 
-from service.api.exchange import CANCELLED, Exchange
+from service.api.exchange import Exchange
 from service.api.responses import error_content, mistake, observe_error, to_json
 from service.errors import ServiceError, Unavailable
 from service.generation.generator import Text, Writing
@@ -38,7 +38,7 @@ async def following(writing: Writing, exchange: Exchange) -> AsyncGenerator[byte
     finally:
         if not sequence.ended:
             sequence.leave()
-            metrics.refuse(CANCELLED)
+            metrics.refuse(metrics.CANCELLED)
 
 
 def _end_event(text: Text, exchange: Exchange) -> bytes:

@@ -10,7 +10,7 @@ from service.api.body import BodyReader
 from service.api.dialect import Dialect
 from service.api.exchange import Exchange
 from service.api.generate.events import HEADERS, MEDIA, following, piece_event
-from service.api.native import read_model
+from service.api.model_name import read_model
 from service.api.responses import Reply, error_response, model_header, to_json
 from service.generation.agreement import LARGEST_SEED
 from service.generation.generator import Text, Writing

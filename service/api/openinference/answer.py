@@ -38,12 +38,12 @@ async def write_answer(
     raw: list[bytes] = []
     for name, binary in outputs.items():
         values = answer.outputs[name]
-        described = _described(name, values.shape)
+        output = described(name, values.shape)
         if binary:
             raw.append(values.tobytes())
-            texts.append(b'%b,"parameters":{"binary_data_size":%d}}' % (described, values.nbytes))
+            texts.append(b'%b,"parameters":{"binary_data_size":%d}}' % (output, values.nbytes))
         else:
-            texts.append(b'%b,"data":%b}' % (described, await write_numbers(values.ravel())))
+            texts.append(b'%b,"data":%b}' % (output, await write_numbers(values.ravel())))
     told = b"" if identifier is None else b',"id":%b' % to_json(identifier)
     head = (to_json(answer.model), answer.version, told, b",".join(texts))
     body, media = b'{"model_name":%b,"model_version":"%d"%b,"outputs":[%b]}' % head, _JSON
@@ -56,7 +56,7 @@ async def write_answer(
 
 
 @lru_cache(maxsize=1024)
-def _described(name: str, shape: tuple[int, ...]) -> bytes:
+def described(name: str, shape: tuple[int, ...]) -> bytes:
     """The beginning of an output's JSON."""
     return to_json({"name": name, "datatype": "FP32", "shape": shape})[:-1]
 

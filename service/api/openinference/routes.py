@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from service.api.dialect import Dialect
+from service.api.dialect import Dialect, Express
 from service.api.exchange import SPLIT, Exchange
 from service.api.openinference import describe, lifecycle
 from service.api.openinference.answer import write_answer
@@ -12,9 +12,16 @@ from service.api.openinference.lifecycle import read_version
 from service.api.openinference.question import read_question
 from service.api.responses import Reply, json_response, short
 from service.errors import Malformed, ServiceError, Unavailable
+from service.express import BUILT
 from service.inference import TensorInquiry
 from service.repository.live import AnyModel
 from service.telemetry.statistics import statistics
+
+EXPRESS: Express | None = None
+if BUILT:
+    from service.api.openinference import express
+
+    EXPRESS = express.ask
 
 _MODEL = "/v2/models/{name}"
 _MODEL_VERSION = "/v2/models/{name}/versions/{version}"
@@ -50,8 +57,8 @@ def write_error(error: ServiceError) -> Reply:
 openinference = Dialect(write_error, prefix="/v2", tag="Open Inference Protocol")
 
 
-@openinference.post(f"{_MODEL}/infer", runs_model=True, **_BODY)
-@openinference.post(f"{_MODEL_VERSION}/infer", runs_model=True, **_BODY)
+@openinference.post(f"{_MODEL}/infer", runs_model=True, express=EXPRESS, **_BODY)
+@openinference.post(f"{_MODEL_VERSION}/infer", runs_model=True, express=EXPRESS, **_BODY)
 async def infer(exchange: Exchange) -> Reply:
     """Tensors in, tensors out; JSON or binary, as the request says."""
     inference, allowed = exchange.house.inference, exchange.timeout_s

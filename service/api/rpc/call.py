@@ -12,7 +12,6 @@ from typing import Any, NoReturn, TypeVar
 import grpc
 from google.protobuf.message import DecodeError, Message
 
-from service.api.exchange import CANCELLED
 from service.api.responses import Marks, mistake, observe_error
 from service.api.rpc.caller import Caller, Context
 from service.api.rpc.errors import Status, status_of
@@ -68,14 +67,14 @@ async def give_up(caller: Caller, status: Status) -> NoReturn:
 
 async def counted(caller: Caller, work: Awaitable[Result]) -> Result | Status:
     """What comes of a request, or why nothing does; counted and timed."""
-    outcome = CANCELLED
+    outcome = metrics.CANCELLED
     result = None
     try:
         result = await work
         outcome = "OK"
         return result
     except asyncio.CancelledError:  # the client hung up, or its deadline passed
-        metrics.refuse(CANCELLED)
+        metrics.refuse(metrics.CANCELLED)
         raise
     except Exception as error:
         status = told(error, caller.marks)

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable
 
-from service.api.native import read_model
+from service.api.model_name import read_model
 from service.contract.forecast import ForecastMetadata, ForecastSignature
 from service.contract.frequency import Frequency, InvalidFrequency
 from service.errors import NotFound, Unservable

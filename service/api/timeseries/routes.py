@@ -14,7 +14,7 @@ from service.api.dialect import Dialect
 from service.api.documentation import json_body
 from service.api.exchange import Exchange
 from service.api.json_body import JsonBody, read_struct
-from service.api.native import read_model
+from service.api.model_name import read_model
 from service.api.responses import Reply, json_response, short, to_json
 from service.api.timeseries.inputs import InputBody, are_named, read_inputs
 from service.contract.forecast import ForecastMetadata

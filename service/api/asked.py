@@ -1,0 +1,49 @@
+"""What a body asks that was read the short way: rows for the engine, and how they are answered.
+
+What is seldom asked, or cannot be answered, is left to the handler, which does it or explains why
+not. So the short way refuses nothing and has no words of its own.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from service.api.exchange import Exchange
+from service.contract.forecast import ForecastMetadata
+from service.inference import Answer, PlacedRows
+from service.repository.live import AnyModel
+
+if TYPE_CHECKING:
+    from service.express._express import Question  # which need not be built
+
+LONGEST = 1 << 20  # bytes of a body; the handlers let others go on while they read a longer one
+
+
+class Asked(msgspec.Struct, frozen=True, gc=False):
+    """One question to one model."""
+
+    model: AnyModel
+    parts: Sequence[PlacedRows]
+    timeout_s: float | None  # from now; None: the service's default
+    write: Callable[[Answer], bytes]  # the answer [B, ...] as a body of JSON
+
+
+def is_plain(exchange: Exchange, body: bytes) -> bool:
+    """Whether the body is what it seems to be, and short."""
+    limit = min(exchange.house.settings.max_body_bytes, LONGEST)
+    return len(body) <= limit and exchange.header(b"content-encoding") is None
+
+
+def is_usual(exchange: Exchange, question: "Question", model: AnyModel) -> bool:
+    """Whether a forecaster may answer, and nobody else wants to know of it."""
+    inference, metadata = exchange.house.inference, model.metadata
+    if not isinstance(metadata, ForecastMetadata) or inference.repository.shadow_of(model):
+        return False
+    signature = metadata.signature
+    return (
+        not signature.covariates
+        and len(question) <= inference.batcher.max_queue_rows
+        and question.longest <= inference.max_context_steps
+        and question.fits(signature.minimum_context, signature.context_length)
+    )
