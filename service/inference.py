@@ -142,46 +142,7 @@ class Inference:
             reason = metrics.CANCELLED
             raise
         finally:
-            _count(model, parts, began, timing, reason)
-
-    def begin(
-        self,
-        model: AnyModel,
-        parts: Sequence[PlacedRows],
-        timeout_s: float | None,
-        tell: Callable[[Ending], None],
-    ) -> Callable[[], None]:
-        """As `run`, for who does not wait but is told the answer or the error: counted as well.
-
-        Returns:
-            What is to be called where nobody wants the answer any more.
-
-        Raises:
-            Overloaded, DeadlineExceeded, Unavailable: at once; then nobody is told.
-        """
-        began = time.perf_counter()
-
-        def ended(job: Job) -> None:
-            ending: Ending
-            timing, reason = NOWHERE, ""
-            try:
-                outputs, timing = job.result()
-                ending = _in_order(parts, outputs), timing
-            except Exception as error:
-                ending, reason = error, getattr(error, "error_type", "internal")
-            _count(model, parts, began, timing, reason)
-            tell(ending)
-
-        def withdraw() -> None:
-            self.batcher.withdraw(job)
-            _count(model, parts, began, NOWHERE, metrics.CANCELLED)
-
-        try:
-            job = self.batcher.enqueue(model.runtime, parts, ended, timeout_s)
-        except ServiceError as error:
-            _count(model, parts, began, NOWHERE, error.error_type)
-            raise
-        return withdraw
+            _count(model, began, timing, reason)
 
     async def submit(
         self,
@@ -240,6 +201,53 @@ class Inference:
         return tensors_apart(ours[:most], theirs)
 
 
+class Underway:
+    """Rows on their way, as `Inference.run`, for who does not wait but is told: counted as well."""
+
+    __slots__ = ("_batcher", "_began", "_job", "_model", "_parts", "_tell")
+
+    def __init__(
+        self,
+        inference: Inference,
+        model: AnyModel,
+        parts: Sequence[PlacedRows],
+        timeout_s: float | None,
+        tell: Callable[[Ending], None],
+    ) -> None:
+        """Begin.
+
+        Raises:
+            Overloaded, DeadlineExceeded, Unavailable: at once; then nobody is told.
+        """
+        self._began = time.perf_counter()
+        self._batcher = inference.batcher
+        self._model, self._parts, self._tell = model, parts, tell
+        try:
+            self._job = self._batcher.enqueue(model.runtime, parts, self._ended, timeout_s)
+        except ServiceError as error:
+            self._count(NOWHERE, error.error_type)
+            raise
+
+    def withdraw(self) -> None:
+        """Nobody wants the answer any more."""
+        self._batcher.withdraw(self._job)
+        self._count(NOWHERE, metrics.CANCELLED)
+
+    def _ended(self, job: Job) -> None:
+        ending: Ending
+        timing, reason = NOWHERE, ""
+        try:
+            outputs, timing = job.result()
+            ending = _in_order(self._parts, outputs), timing
+        except Exception as error:
+            ending, reason = error, getattr(error, "error_type", "internal")
+        self._count(timing, reason)
+        self._tell(ending)
+
+    def _count(self, timing: Timing, reason: str) -> None:
+        _count(self._model, self._began, timing, reason)
+
+
 def _in_order(parts: Sequence[PlacedRows], outputs: Sequence[Answer]) -> Answer:
     """The outputs of all parts as one, in the order of the rows of the request."""
     if len(parts) == 1:
@@ -250,17 +258,10 @@ def _in_order(parts: Sequence[PlacedRows], outputs: Sequence[Answer]) -> Answer:
     return ordered
 
 
-def _count(
-    model: AnyModel, parts: Sequence[PlacedRows], began: float, timing: Timing, reason: str
-) -> None:
+def _count(model: AnyModel, began: float, timing: Timing, reason: str) -> None:
     """Count a request that has ended; `reason` is empty where it was answered."""
+    runtime, total = model.runtime, time.perf_counter() - began
+    times = total, timing.queue_s, timing.compute_s
     metrics.observe_inference(
-        model.runtime.name,
-        model.runtime.version,
-        sum([len(part) for part in parts]),
-        not reason,
-        time.perf_counter() - began,
-        timing.queue_s,
-        timing.compute_s,
-        reason,
+        runtime.name, runtime.version, timing.rows, not reason, *times, reason
     )

@@ -41,9 +41,7 @@ def is_usual(exchange: Exchange, question: "Question", model: AnyModel) -> bool:
     if not isinstance(metadata, ForecastMetadata) or inference.repository.shadow_of(model):
         return False
     signature = metadata.signature
-    return (
-        not signature.covariates
-        and len(question) <= inference.batcher.max_queue_rows
-        and question.longest <= inference.max_context_steps
-        and question.fits(signature.minimum_context, signature.context_length)
-    )
+    if signature.covariates or len(question) > inference.batcher.max_queue_rows:
+        return False
+    steps = signature.minimum_context, inference.max_context_steps
+    return question.fits(*steps, signature.context_length)

@@ -8,41 +8,51 @@ from service.api.exchange import Exchange
 from service.api.front import conclude
 from service.api.responses import Reply, answer_error, answer_unexpected
 from service.errors import ServiceError
-from service.inference import Ending
+from service.inference import Ending, Underway
 from service.telemetry import metrics
 
 
 def ask(asked: Asked, route: Route, exchange: Exchange, deliver: Callable[[Reply], None]) -> None:
     """Ask, and deliver what comes of it, now or later; nothing to a caller who has gone."""
-    hangup = exchange.hangup
-
-    def told(ending: Ending) -> None:
-        hangup.stop = None
-        deliver(_reply(asked, route, exchange, ending))
-
-    begin = exchange.house.inference.begin
     try:
-        withdraw = begin(asked.model, asked.parts, asked.timeout_s, told)
+        _Asking(asked, route, exchange, deliver)
     except ServiceError as error:
-        deliver(_reply(asked, route, exchange, error))
-        return
+        deliver(answer_error(error, route.errors, exchange.marks))
 
-    def stop() -> None:
-        withdraw()
+
+class _Asking:
+    """One question until its answer."""
+
+    __slots__ = ("_asked", "_deliver", "_exchange", "_route", "_underway")
+
+    def __init__(
+        self, asked: Asked, route: Route, exchange: Exchange, deliver: Callable[[Reply], None]
+    ) -> None:
+        self._asked, self._route, self._exchange, self._deliver = asked, route, exchange, deliver
+        of = (exchange.house.inference, asked.model, asked.parts, asked.timeout_s)
+        self._underway = Underway(*of, self._told)
+        exchange.hangup.stop = self._stop
+
+    def _stop(self) -> None:
+        """The caller has gone."""
+        self._underway.withdraw()
         metrics.refuse(metrics.CANCELLED)
-        conclude(route, exchange, None)
+        conclude(self._route, self._exchange, None)
 
-    hangup.stop = stop
+    def _told(self, ending: Ending) -> None:
+        self._exchange.hangup.stop = None
+        self._deliver(self._reply(ending))
 
-
-def _reply(asked: Asked, route: Route, exchange: Exchange, ending: Ending) -> Reply:
-    if isinstance(ending, ServiceError):
-        return answer_error(ending, route.errors, exchange.marks)
-    try:
-        if isinstance(ending, Exception):
-            raise ending
-        answer, timing = ending
-        body, metadata = asked.write(answer), asked.model.metadata
-        return Reply(body, headers=exchange.answered_by(metadata.name, metadata.version, timing))
-    except Exception as error:
-        return answer_unexpected(error, route.errors, exchange.marks)
+    def _reply(self, ending: Ending) -> Reply:
+        asked, exchange, errors = self._asked, self._exchange, self._route.errors
+        if isinstance(ending, ServiceError):
+            return answer_error(ending, errors, exchange.marks)
+        try:
+            if isinstance(ending, Exception):
+                raise ending
+            answer, timing = ending
+            body, metadata = asked.write(answer), asked.model.metadata
+            headers = exchange.answered_by(metadata.name, metadata.version, timing)
+            return Reply(body, headers=headers)
+        except Exception as error:
+            return answer_unexpected(error, errors, exchange.marks)

@@ -67,6 +67,12 @@ class Admission:
                 raise _too_busy(wait, allowance)
         self._expected.append(now)
 
+    def pass_by(self, job: Job, now: float) -> None:
+        """Learn from a job that is known now, whether or not it has to wait."""
+        if self._expected:
+            self._passing += (now - self._expected.popleft() - self._passing) / _MEMORY
+        self._usual += (job.seconds - self._usual) / _MEMORY
+
     def judge(self, job: Job, now: float) -> None:
         """Refuse what does not fit.
 
@@ -74,8 +80,7 @@ class Admission:
             Overloaded: too many rows would wait, or too long.
             DeadlineExceeded: the time is too short even for an idle service.
         """
-        if self._expected:
-            self._passing += (now - self._expected.popleft() - self._passing) / _MEMORY
+        self.pass_by(job, now)
         if self._line.rows + job.rows > self._max_queue_rows:
             retry_after = math.ceil(self._line.seconds / self._lanes) or 1
             raise Overloaded(
@@ -90,8 +95,6 @@ class Admission:
                 f"{job.allowance * 1e3:.1f} ms; give it more time or send fewer series"
             )
         wait = self._expected_wait(now)
-        taken = sum([one.count * one.pool.row_seconds for one in job.entries])
-        self._usual += (taken - self._usual) / _MEMORY
         if wait + own > job.allowance:
             self._least_refused = min(own, self._least_refused or own)
             raise _too_busy(wait + own, job.allowance)
@@ -102,7 +105,7 @@ class Admission:
         """What a job takes on an idle service."""
         if job.rows <= self._line.max_batch_rows:
             return max([one.pool.cost.seconds(one.count) for one in job.entries])
-        return sum(one.count * one.pool.row_seconds for one in job.entries) / self._lanes
+        return job.seconds / self._lanes
 
     def _expected_wait(self, now: float) -> float:
         """Until a lane takes a row that comes now, if none overtakes it."""

@@ -25,6 +25,7 @@ from service.engine.line import Line
 from service.engine.pool import Pool, Pools
 from service.engine.pulse import Pulse
 from service.engine.runner import Rows, Runner
+from service.engine.turn import Turn
 from service.errors import DeadlineExceeded, Unavailable
 
 
@@ -50,6 +51,7 @@ class Batcher:
         self._idle = 0  # lane threads that wait
         self._closing = False
         self._pools = Pools(max_batch_rows)  # on the event loop, as what follows
+        self._turn = Turn()
         self._turn_is_planned = False
         self._before: Batch | None = None  # run on the event loop while others waited
         self._ran: dict[int, Batch] = {}  # by lane thread: what it learns from when it takes more
@@ -84,7 +86,7 @@ class Batcher:
         await self._threads.join()
         self._deadlines.close()
         self._pulse.stop()
-        for job in self._deadlines.jobs():
+        for job in (*self._turn.jobs(), *self._deadlines.jobs()):
             self._fail(job, Unavailable("the service is shutting down"))
 
     def measure(self, runner: Runner, shape: Hashable, rows: int, seconds: float) -> None:
@@ -157,9 +159,14 @@ class Batcher:
         job = Job(tell, now, allowance, patient)
         for rows in parts:
             job.add(self._pools.find(runner, rows.shape), rows, now)
+        if self._closing:
+            raise Unavailable("the service is shutting down")
+        if self.lanes == 1 and not self._line.rows and self._turn.admits(job):
+            if not let_in:
+                self._admission.pass_by(job, now)
+            self._plan_turn()
+            return job
         with self._lock:
-            if self._closing:
-                raise Unavailable("the service is shutting down")
             if not let_in:
                 self._admission.judge(job, now)
             self._line.join(job)
@@ -187,21 +194,25 @@ class Batcher:
     def _wake(self, job: Job) -> None:
         """Let somebody take the rows: the event loop at the end of its turn, or lane threads."""
         if self.lanes == 1 and job.is_short:
-            if not self._turn_is_planned:
-                self._turn_is_planned = True
-                self._loop.call_soon(self._run_on_the_loop)
+            self._plan_turn()
         elif self._idle:
             self._changed.notify(len(job.entries))
 
+    def _plan_turn(self) -> None:
+        if not self._turn_is_planned:
+            self._turn_is_planned = True
+            self._loop.call_soon(self._run_on_the_loop)
+
     def _run_on_the_loop(self) -> None:
-        """Take one short batch and run it here; another turn follows if more waits."""
+        """Run one short batch here: that of this turn, else from the line; others have the next."""
         self._turn_is_planned = False
+        batch = self._turn.take()
         with self._lock:
             pool = self._line.next_pool(short=True)
-            batch = self._take(pool, pool.short_rows) if pool is not None else None
+            if batch is None and pool is not None:
+                batch = self._take(pool, pool.short_rows)
             if pool is not None and self._line.rows:
-                self._turn_is_planned = True
-                self._loop.call_soon(self._run_on_the_loop)
+                self._plan_turn()
             before, self._before = self._before, None
             if batch is not None:
                 if before is not None:

@@ -30,11 +30,15 @@ class Deadlines:
         if jobs is None:
             jobs = self._slots[slot] = set()
         jobs.add(job)
+        job.is_watched = True
         if self._timer is None or slot < self._armed:
             self._arm(slot)
 
     def discard(self, job: Job) -> None:
-        """Forget a job that was answered."""
+        """Forget a job that was answered, or was never watched."""
+        if not job.is_watched:
+            return
+        job.is_watched = False
         slot = math.ceil(job.deadline / GRAIN)
         jobs = self._slots.get(slot)
         if jobs is not None:

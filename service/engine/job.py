@@ -57,7 +57,9 @@ class Job:
         "is_over",
         "is_patient",
         "is_short",
+        "is_watched",
         "rows",
+        "seconds",
         "waiting",
     )
 
@@ -72,7 +74,9 @@ class Job:
         self.allowance = allowance  # seconds
         self.deadline = now + allowance  # monotonic seconds
         self.entries: list[Entry] = []
+        self.is_watched = False  # its deadline is
         self.rows = self._missing = 0
+        self.seconds = 0.0  # of a lane, that its rows take in full batches
         self.waiting = 0  # rows in the line
         self.is_short = True  # all its batches may run on the event loop
         self._queue_s = self._compute_s = 0.0
@@ -85,6 +89,7 @@ class Job:
         self.entries.append(entry)
         self.rows += entry.count
         self._missing += entry.count
+        self.seconds += entry.count * pool.row_seconds
         self.is_short = self.is_short and pool.short_rows > 0
 
     def result(self) -> Outputs:

@@ -27,10 +27,6 @@ class Question:
     def first(self) -> str | None:
         """The item_id of the first series; None in tensors."""
 
-    @property
-    def longest(self) -> int:
-        """Steps of the longest series, or of the rows of a tensor."""
-
     def __len__(self) -> int: ...
     def differ(self) -> bool:
         """Whether no two series have the same item_id."""
@@ -38,8 +34,8 @@ class Question:
     def has_freq(self, freq: str) -> bool:
         """Whether every series has this frequency or says none."""
 
-    def fits(self, fewest: int, most: int) -> bool:
-        """Whether every series has `fewest` steps, and a value in its newest `most`."""
+    def fits(self, fewest: int, most: int, newest: int, /) -> bool:
+        """Whether every series has `fewest` to `most` steps, and a value in its `newest` ones."""
 
     def times(self) -> list[tuple[str, int]]:
         """Start and number of steps of each series."""

@@ -6,6 +6,7 @@
 #include <stddef.h>
 
 #define LONGEST_NUMBER 16 /* bytes of a float as text, and room for a comma */
+#define SCRATCH 32        /* bytes behind a number that may be written to with it */
 
 /* What is left of a text; a NUL follows its end. */
 typedef struct {
@@ -17,7 +18,7 @@ typedef struct {
 bool read_number(Cursor *cursor, double *number, bool *whole);
 
 /* Writes a finite float with the fewest digits that read back to the same float, the nearest of
-   them; the end of what was written. */
+   them; the end of what was written, behind which SCRATCH bytes are overwritten. */
 char *write_number(char *out, float number);
 
 #endif

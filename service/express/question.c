@@ -79,14 +79,6 @@ static PyObject *question_first(Question *self, void *unused) {
     return text_of(self->series[0].item_id);
 }
 
-static PyObject *question_longest(Question *self, void *unused) {
-    (void)unused;
-    Py_ssize_t longest = self->steps;
-    for (Py_ssize_t at = 0; at < self->count; at++)
-        if (self->series[at].length > longest) longest = self->series[at].length;
-    return PyLong_FromSsize_t(longest);
-}
-
 static PyObject *question_differ(Question *self, PyObject *unused) {
     (void)unused;
     if (self->count == 1) Py_RETURN_TRUE;
@@ -120,15 +112,16 @@ static PyObject *question_has_freq(Question *self, PyObject *freq) {
 }
 
 static PyObject *question_fits(Question *self, PyObject *args) {
-    Py_ssize_t fewest, most;
-    if (!PyArg_ParseTuple(args, "nn", &fewest, &most)) return NULL;
+    Py_ssize_t fewest, most, newest;
+    if (!PyArg_ParseTuple(args, "nnn", &fewest, &most, &newest)) return NULL;
+    if (self->steps > most) Py_RETURN_FALSE;
     for (Py_ssize_t at = 0; at < self->count; at++) {
         Series one = self->series[at];
-        if (one.length < fewest) Py_RETURN_FALSE;
-        Py_ssize_t end = one.first + one.length, seen = 0;
-        for (Py_ssize_t step = one.length > most ? end - most : one.first; step < end; step++)
-            seen += !isnan(self->values[step]);
-        if (!seen) Py_RETURN_FALSE;
+        if (one.length < fewest || one.length > most) Py_RETURN_FALSE;
+        const float *end = self->values + one.first + one.length;
+        const float *value = end - (one.length > newest ? newest : one.length);
+        while (value < end && isnan(*value)) value++;
+        if (value == end) Py_RETURN_FALSE;
     }
     Py_RETURN_TRUE;
 }
@@ -299,7 +292,6 @@ static PyGetSetDef question_attributes[] = {
     {"horizon", (getter)question_horizon, NULL, NULL, NULL},
     {"levels", (getter)question_levels, NULL, NULL, NULL},
     {"first", (getter)question_first, NULL, NULL, NULL},
-    {"longest", (getter)question_longest, NULL, NULL, NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 

@@ -55,7 +55,7 @@ PyObject *write_numbers(PyObject *module, PyObject *array) {
     Py_buffer view;
     if (!open_floats(array, &view)) return NULL;
     Py_ssize_t count = view.len / (Py_ssize_t)sizeof(float);
-    PyObject *text = PyBytes_FromStringAndSize(NULL, count * LONGEST_NUMBER + 2);
+    PyObject *text = PyBytes_FromStringAndSize(NULL, count * LONGEST_NUMBER + 2 + SCRATCH);
     if (text) {
         char *begin = PyBytes_AS_STRING(text);
         Py_ssize_t size = put_numbers(begin, view.buf, count, 1) - begin;
@@ -92,7 +92,7 @@ static char *put_series(char *out, Form *form, Span item_id, PyObject *timestamp
 /* Bytes that a forecast has at the most. */
 static Py_ssize_t room_for(Form *form, Question *question, PyObject *timestamps) {
     Py_ssize_t numbers = (form->count + 1) * (form->horizon * LONGEST_NUMBER + 4);
-    Py_ssize_t room = PyBytes_GET_SIZE(form->begin) + 4;
+    Py_ssize_t room = PyBytes_GET_SIZE(form->begin) + 4 + SCRATCH;
     for (Py_ssize_t at = 0; at < question->count; at++) {
         PyObject *own = PyList_GET_ITEM(timestamps, at);
         room += 80 + question->series[at].item_id.size + PyBytes_GET_SIZE(own) + numbers;
