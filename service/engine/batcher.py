@@ -51,8 +51,6 @@ class Batcher:
         self._idle = 0  # lane threads that wait
         self._closing = False
         self._pools = Pools(max_batch_rows)  # on the event loop, as what follows
-        self._turn = Turn()
-        self._turn_is_planned = False
         self._before: Batch | None = None  # run on the event loop while others waited
         self._ran: dict[int, Batch] = {}  # by lane thread: what it learns from when it takes more
         self._threads = Lanes(lanes, self._run_next)
@@ -74,6 +72,7 @@ class Batcher:
         self._loop = asyncio.get_running_loop()
         self._deadlines = Deadlines(self._loop, self._expire)
         self._pulse = Pulse(self._loop)
+        self._turn = Turn(self._loop, self._run_on_the_loop)
         self._admission = Admission(self._line, self.lanes, self.max_queue_rows, self._pulse)
         self._threads.start()
 
@@ -164,7 +163,7 @@ class Batcher:
         if self.lanes == 1 and not self._line.rows and self._turn.admits(job):
             if not let_in:
                 self._admission.pass_by(job, now)
-            self._plan_turn()
+            self._turn.plan()
             return job
         with self._lock:
             if not let_in:
@@ -194,25 +193,19 @@ class Batcher:
     def _wake(self, job: Job) -> None:
         """Let somebody take the rows: the event loop at the end of its turn, or lane threads."""
         if self.lanes == 1 and job.is_short:
-            self._plan_turn()
+            self._turn.plan()
         elif self._idle:
             self._changed.notify(len(job.entries))
 
-    def _plan_turn(self) -> None:
-        if not self._turn_is_planned:
-            self._turn_is_planned = True
-            self._loop.call_soon(self._run_on_the_loop)
-
     def _run_on_the_loop(self) -> None:
         """Run one short batch here: that of this turn, else from the line; others have the next."""
-        self._turn_is_planned = False
         batch = self._turn.take()
         with self._lock:
             pool = self._line.next_pool(short=True)
             if batch is None and pool is not None:
                 batch = self._take(pool, pool.short_rows)
             if pool is not None and self._line.rows:
-                self._plan_turn()
+                self._turn.plan()
             before, self._before = self._before, None
             if batch is not None:
                 if before is not None:
@@ -220,7 +213,7 @@ class Batcher:
                 self._before = batch if self._line.rows else None
         if batch is not None:
             results = batch.run()
-            if not self._turn_is_planned:
+            if not self._turn.is_planned:
                 batch.teach(batch.ended)
             self._settle(batch, results)
 
@@ -231,9 +224,22 @@ class Batcher:
             return False
         results = batch.run()
         self._admission.until.pop(me)
-        self._loop.call_soon_threadsafe(self._settle, batch, results)
+        delivered = threading.Event()
+        self._loop.call_soon_threadsafe(self._deliver, batch, results, delivered.set)
+        delivered.wait()
         self._ran[me] = batch
         return True
+
+    def _deliver(self, batch: Batch, results: list[Result], then: Callable[[], None]) -> None:
+        """On the event loop: settle, look at the sockets once more, and let the lane go on.
+
+        Were the next batch begun first, the callers of this one would wait for a core until its
+        end, and then ask too late for the batch after it: batches would be half as large.
+        """
+        try:
+            self._settle(batch, results)
+        finally:
+            self._loop.call_soon(then)
 
     def _next_batch(self, me: int) -> Batch | None:
         """Wait for rows and take the most urgent of them; None when closing."""
@@ -282,12 +288,8 @@ class Batcher:
 
     def _expire(self, job: Job) -> None:
         self._admission.expired()
-        self._fail(
-            job,
-            DeadlineExceeded(
-                f"no answer within {job.allowance * 1e3:.0f} ms; allow more time or ask again"
-            ),
-        )
+        message = f"no answer within {job.allowance * 1e3:.0f} ms; allow more time or ask again"
+        self._fail(job, DeadlineExceeded(message))
 
     def _fail(self, job: Job, error: Exception) -> None:
         if job.fail(error):

@@ -7,7 +7,7 @@ from weakref import WeakSet
 from service.engine.cost import Cost
 from service.engine.runner import Runner
 
-SHORT = 0.001  # seconds that a batch on the event loop may take
+SHORT = 0.002  # seconds that a batch on the event loop may take
 FEW = 4  # rows: where fewer fit into that time, batches are for threads
 
 

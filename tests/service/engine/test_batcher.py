@@ -1,6 +1,7 @@
 """The batcher: everybody gets their own rows or their own error, whatever happens to the others."""
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from service.engine.batch import BatchReport
 from service.engine.batcher import Batcher
+from service.engine.job import Job
 from service.engine.runner import Rows, Runner
 from service.errors import DeadlineExceeded, Overloaded, Unavailable
 from tests.service.engine.runners import Array, Column, Cursed, Doubler, Gate
@@ -162,6 +164,102 @@ def test_short_batches_run_on_the_event_loop_with_all_that_came_in_its_turn() ->
     scenario(story)
     assert runner.batches == [[1, 2, 3]]
     assert runner.threads == {threading.get_ident()}
+
+
+def test_what_a_turn_has_no_room_for_runs_in_the_next_ones() -> None:
+    runner, other = Doubler(), Doubler()
+
+    async def story(batcher: Batcher) -> None:
+        measure(batcher, runner)
+        measure(batcher, other)
+        asked = [ask(batcher, runner, Column(n)) for n in (1, 2, 3, 4, 5)]
+        asked.append(ask(batcher, other, Column(6)))
+        asked.append(ask(batcher, runner, Column(7), Column(8)))
+        answers = await asyncio.gather(*asked)
+        assert [[float(part[0, 0]) for part in parts] for parts in answers] == [
+            *[[2.0 * n] for n in (1, 2, 3, 4, 5, 6)],
+            [14.0, 16.0],
+        ]
+
+    scenario(story)
+    assert runner.batches[0] == [1, 2, 3, 4]
+    assert sorted(number for batch in runner.batches for number in batch) == [1, 2, 3, 4, 5, 7, 8]
+
+
+def test_a_caller_who_leaves_within_the_turn_is_not_run() -> None:
+    runner = Doubler()
+    told: list[Job] = []
+
+    async def story(batcher: Batcher) -> None:
+        measure(batcher, runner)
+        batcher.withdraw(batcher.enqueue(runner, [Column(1)], told.append))
+        await ask(batcher, runner, Column(2))
+
+    scenario(story)
+    assert runner.batches == [[2]]
+    assert not told
+
+
+def test_one_cursed_row_of_a_turn_is_the_only_one_that_fails() -> None:
+    runner = Cursed(2)
+
+    async def story(batcher: Batcher) -> None:
+        measure(batcher, runner)
+        asked = (ask(batcher, runner, Column(n)) for n in (1, 2, 3))
+        one, two, three = await asyncio.gather(*asked, return_exceptions=True)
+        assert isinstance(two, ValueError)
+        assert not isinstance(one, BaseException)
+        assert not isinstance(three, BaseException)
+
+    scenario(story)
+
+
+def test_who_has_no_time_for_a_short_batch_is_told_so_at_once() -> None:
+    runner = Doubler()
+
+    async def story(batcher: Batcher) -> None:
+        measure(batcher, runner)
+        with pytest.raises(DeadlineExceeded):
+            await ask(batcher, runner, Column(1), timeout_s=1e-9)
+
+    scenario(story)
+    assert runner.batches == []
+
+
+def test_a_job_that_came_in_a_turn_is_not_run_once_the_batcher_is_closed() -> None:
+    runner = Doubler()
+
+    async def story(batcher: Batcher) -> None:
+        measure(batcher, runner)
+        waiting = asking(batcher, runner, Column(1))
+        await asyncio.sleep(0)
+        await batcher.close()
+        with contextlib.suppress(Unavailable):  # where the turn had not ended
+            await waiting
+        with pytest.raises(Unavailable):
+            await ask(batcher, runner, Column(2))
+
+    scenario(story)
+
+
+def test_a_lane_begins_its_next_batch_when_the_answers_of_the_last_have_been_heard() -> None:
+    """Whoever asks again on hearing the answer is in the next batch, although others wait."""
+    gate = Gate()
+
+    async def story(batcher: Batcher) -> None:
+        async def twice() -> None:
+            await ask(batcher, gate, Column(0))
+            await ask(batcher, gate, Column(1))
+
+        running = asyncio.ensure_future(twice())
+        await until_running(gate)
+        waiting = asking(batcher, gate, Column(2))
+        await asyncio.sleep(0)
+        gate.opened.set()
+        await asyncio.gather(running, waiting)
+
+    scenario(story)
+    assert gate.batches == [[0], [2, 1]]
 
 
 def test_long_batches_and_those_of_several_lanes_run_on_threads() -> None:
