@@ -62,10 +62,8 @@ class Batcher:
 
     def waiting_jobs(self) -> Counter[Runner]:
         """Jobs of which no lane has taken a row, by runner. On the event loop."""
-        waiting = (
-            job.entries[0].pool.runner for job in self._deadlines.jobs() if job.waiting == job.rows
-        )
-        return Counter(waiting)
+        jobs = self._deadlines.jobs()
+        return Counter([job.entries[0].pool.runner for job in jobs if job.waiting == job.rows])
 
     def start(self) -> None:
         """Start the lanes; to be called on the event loop that will submit."""

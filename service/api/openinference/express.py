@@ -1,5 +1,7 @@
 """A usual infer request to a forecaster, read and answered in C: the handler's answer, sooner."""
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,7 +13,7 @@ from service.api.responses import to_json
 from service.contract.buckets import buckets
 from service.contract.forecast import ForecastMetadata
 from service.errors import ServiceError
-from service.express._express import Question, read_tensors, write_numbers
+from service.express._express import read_tensors, write_numbers
 
 _LONGEST_NUMBER = 16  # bytes of one in JSON, and a comma
 _LONGEST_HEAD = 512  # bytes of what stands around them
@@ -38,10 +40,12 @@ def ask(exchange: Exchange, body: bytes) -> Asked | None:
     shape = (len(question), signature.horizon, len(signature.quantile_levels))
     if signature.calendar or _is_packed(exchange, shape):
         return None
-    begin = _begin(question, metadata, shape)
+    begin, outputs = _around(metadata.name, metadata.version, metadata.outputs[0].name, shape)
+    if question.name is not None:
+        begin = b'%b,"id":%b' % (begin, to_json(question.name))
 
     def write(answer: NDArray[np.float32]) -> bytes:
-        return b"%b%b}]}" % (begin, write_numbers(answer))
+        return b"%b%b%b}]}" % (begin, outputs, write_numbers(answer))
 
     rows = question.rows(buckets(signature.context_length))
     return Asked(model, rows, exchange.timeout_s, write)
@@ -56,9 +60,10 @@ def _is_packed(exchange: Exchange, shape: tuple[int, int, int]) -> bool:
     return rows * horizon * levels * _LONGEST_NUMBER + _LONGEST_HEAD >= SMALLEST_PACKED
 
 
-def _begin(question: Question, metadata: ForecastMetadata, shape: tuple[int, int, int]) -> bytes:
-    """The answer up to its numbers."""
-    told = b"" if question.name is None else b',"id":%b' % to_json(question.name)
-    (output,) = metadata.outputs
-    head = (to_json(metadata.name), metadata.version, told, described(output.name, shape))
-    return b'{"model_name":%b,"model_version":"%d"%b,"outputs":[%b,"data":' % head
+@lru_cache(maxsize=1024)  # models are few, and so are the sizes of requests
+def _around(
+    model: str, version: int, output: str, shape: tuple[int, int, int]
+) -> tuple[bytes, bytes]:
+    """What stands before the numbers of an answer: up to its id, and from there on."""
+    begin = b'{"model_name":%b,"model_version":"%d"' % (to_json(model), version)
+    return begin, b',"outputs":[%b,"data":' % described(output, shape)
