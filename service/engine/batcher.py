@@ -224,15 +224,16 @@ class Batcher:
         self._admission.until.pop(me)
         delivered = threading.Event()
         self._loop.call_soon_threadsafe(self._deliver, batch, results, delivered.set)
-        delivered.wait()
+        if self._line.rows < self.max_batch_rows:
+            delivered.wait()
         self._ran[me] = batch
         return True
 
     def _deliver(self, batch: Batch, results: list[Result], then: Callable[[], None]) -> None:
         """On the event loop: settle, look at the sockets once more, and let the lane go on.
 
-        Were the next batch begun first, the callers of this one would wait for a core until its
-        end, and then ask too late for the batch after it: batches would be half as large.
+        Where the next batch is not full yet, it may become so: were it begun first, the callers of
+        this one would wait for a core until its end, and ask too late to be in it.
         """
         try:
             self._settle(batch, results)
