@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PORT ?= 8080
+BUILT_FROM := pyproject.toml setup.py $(wildcard service/express/*.[ch])
 
 .PHONY: demo test serve bench pins sbom clean
 
@@ -40,15 +41,15 @@ sbom: $(VENV)/.test
 	$(BIN)/cyclonedx-py environment --output-reproducible --output-file dist/sbom.json $(BIN)/python
 
 clean:
-	rm -rf $(VENV) dist
+	rm -rf $(VENV) dist build *.egg-info service/express/*.so
 
 $(VENV)/bin/pip:
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.demo: pyproject.toml | $(VENV)/bin/pip
+$(VENV)/.demo: $(BUILT_FROM) | $(VENV)/bin/pip
 	$(BIN)/pip install --quiet --editable '.[cpu,train]'
 	touch $@
 
-$(VENV)/.test: pyproject.toml | $(VENV)/bin/pip
+$(VENV)/.test: $(BUILT_FROM) | $(VENV)/bin/pip
 	$(BIN)/pip install --quiet --editable '.[cpu,train,dev]'
 	touch $@ $(VENV)/.demo

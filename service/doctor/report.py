@@ -10,6 +10,7 @@ import numpy as np
 
 from service.doctor import door, machine, models
 from service.doctor.area import Area
+from service.express import BUILT
 from service.providers import Provider, ProviderUnavailable, choose
 from service.quality.address import check_quality, hidden
 from service.settings import Settings
@@ -43,7 +44,8 @@ def versions() -> Area:
         "versions",
         {"gatecast": _version("gatecast"), "python": platform.python_version()}
         | (installed or {"onnxruntime": "not installed as a package"})
-        | {"numpy": np.__version__, "machine": f"{platform.system()} {platform.machine()}"},
+        | {"numpy": np.__version__, "machine": f"{platform.system()} {platform.machine()}"}
+        | {"short way in C": "built" if BUILT else "not built: no compiler at installation"},
     )
 
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -257,3 +258,16 @@ def test_the_newest_steps_count_and_others_are_let_go(http: httpx.Client, tmp_pa
     long = same(http, NATIVE, text(native([old + newest]))).json()["series"][0]["quantiles"]
     short = same(http, NATIVE, text(native([newest]))).json()["series"][0]["quantiles"]
     assert long == short
+
+
+def test_without_a_compiler_the_handlers_answer_the_same(
+    asked: ServerProcess, http: httpx.Client, tmp_path: Path
+) -> None:
+    command = tmp_path / "gatecast"
+    hidden = "import sys; sys.modules['service.express._express'] = None"
+    command.write_text(f"#!{sys.executable}\n{hidden}\nfrom service.cli import main\nmain()\n")
+    command.chmod(0o755)
+    bodies = [(path, text(body)) for path, body in BODIES]
+    with serving(asked.models, gatecast=str(command)) as plain, client(plain) as other:
+        for path, content in bodies:
+            assert other.post(path, content=content).content == same(http, path, content).content
