@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from service.express import BUILT
 from tests.conftest import ARTIFACTS
 from tests.end_to_end.server import client, serving
 
@@ -18,7 +19,7 @@ OFFLINE = ("torch", "polars", "pandas")
 def installation(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A virtual environment that holds what an image does, installed as an image does."""
     folder = tmp_path_factory.mktemp("image")
-    run(sys.executable, "-m", "build", "--wheel", "--outdir", str(folder), str(ROOT))
+    run(sys.executable, "-m", "build", "--outdir", str(folder), str(ROOT))  # by way of the sources
     (wheel,) = folder.glob("gatecast-*.whl")
     environment = folder / "environment"
     run(sys.executable, "-m", "venv", str(environment))
@@ -40,6 +41,13 @@ def test_the_image_holds_no_training_library(installation: Path, tmp_path: Path)
     script = "import importlib.util as u, sys; print([m for m in sys.argv[1:] if u.find_spec(m)])"
     found = run(str(installation / "python"), "-c", script, *OFFLINE, cwd=tmp_path)
     assert found.stdout.strip() == "[]"
+
+
+@pytest.mark.wheel
+def test_the_image_has_the_short_way(installation: Path, tmp_path: Path) -> None:
+    script = "from service.express import BUILT; print(BUILT)"
+    found = run(str(installation / "python"), "-c", script, cwd=tmp_path)
+    assert found.stdout.strip() == str(BUILT)  # as in this environment, with the same compiler
 
 
 @pytest.mark.wheel
