@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from service.api.asked import Asked
-from service.api.dialect import Route
+from service.api.dialect import Express, Route
 from service.api.exchange import Exchange
 from service.api.front import conclude
 from service.api.responses import Reply, answer_error, answer_unexpected
@@ -12,12 +12,28 @@ from service.inference import Ending, Underway
 from service.telemetry import metrics
 
 
-def ask(asked: Asked, route: Route, exchange: Exchange, deliver: Callable[[Reply], None]) -> None:
-    """Ask, and deliver what comes of it, now or later; nothing to a caller who has gone."""
+def ask(
+    express: Express,
+    body: bytes,
+    route: Route,
+    exchange: Exchange,
+    deliver: Callable[[Reply | None], None],
+) -> None:
+    """Ask, and deliver what comes of it, now or later; nothing to a caller who has gone.
+
+    None is delivered, at once, where the handler is to look at the body.
+    """
+    reply = None
     try:
-        _Asking(asked, route, exchange, deliver)
+        asked = express(exchange, body)
+        if asked is not None:
+            _Asking(asked, route, exchange, deliver)
+            return
     except ServiceError as error:
-        deliver(answer_error(error, route.errors, exchange.marks))
+        reply = answer_error(error, route.errors, exchange.marks)
+    except Exception as error:
+        reply = answer_unexpected(error, route.errors, exchange.marks)
+    deliver(reply)
 
 
 class _Asking:

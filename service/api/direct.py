@@ -115,11 +115,7 @@ class Direct(Exchange):
 
     def _go(self, express: Express) -> None:
         """Ask the engine, or the handler where the body is not a usual one."""
-        asked = express(self, b"".join(self._chunks))
-        if asked is None:
-            self._answer(None)
-        else:
-            ask(asked, self._route, self, self._answer)
+        ask(express, b"".join(self._chunks), self._route, self, self._answer)
 
     def _answer(self, reply: Reply | None) -> None:
         """Send an answer, no faster than the caller reads; None lets the handler find one."""

@@ -18,7 +18,7 @@ from service.contract.forecast import ForecastMetadata, ForecastSignature
 from service.contract.frequency import OffCalendar, OffGrid
 from service.contract.timestamp import InvalidTimestamp, read_timestamp
 from service.errors import ServiceError
-from service.express._express import Form, Question, read_forecast
+from service.express._express import MOST_LEVELS, Form, Question, read_forecast
 from service.forecasting.covariates import seconds
 from service.forecasting.timelines import FEW, moments
 from service.repository.live import AnyModel
@@ -99,7 +99,7 @@ def _make_plan(model: AnyModel, horizon: int | None, levels: Levels | None) -> _
     levels = known if levels is None else levels
     if horizon > signature.horizon or not levels or not set(levels) <= set(known):
         return None
-    if len(set(levels)) < len(levels):
+    if len(set(levels)) < len(levels) or len(levels) > MOST_LEVELS:
         return None
     begin = orjson.dumps({"model": metadata.name, "version": metadata.version})[:-1]
     form = Form(

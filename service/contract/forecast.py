@@ -144,6 +144,11 @@ class ForecastSignature(Signature):
         shape = (BATCH, self.horizon, len(self.quantile_levels))
         return (TensorSpec(name=QUANTILES, dtype="float32", shape=shape),)
 
+    @property
+    def numbers(self) -> int:
+        """How many a forecast of one series has."""
+        return self.horizon * len(self.quantile_levels)
+
     def extent(self, first: tuple[int, ...]) -> tuple[int, int]:
         """Rows and steps of a context."""
         return (first[0], first[1]) if len(first) == 2 else (0, 0)

@@ -5,6 +5,8 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
+MOST_LEVELS: int  # of a form
+
 Memory = tuple[NDArray[Any], ...]
 
 @final

@@ -26,5 +26,6 @@ PyMODINIT_FUNC PyInit__express(void) {
     PyObject *module = PyModule_Create(&definition);
     for (size_t at = 0; module && at < sizeof types / sizeof *types; at++)
         if (PyModule_AddType(module, types[at])) Py_CLEAR(module);
+    if (module && PyModule_AddIntConstant(module, "MOST_LEVELS", MOST_LEVELS)) Py_CLEAR(module);
     return module;
 }

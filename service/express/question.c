@@ -189,6 +189,10 @@ static PyObject *question_rows(Question *self, PyObject *args) {
     PyObject *seconds = Py_None;
     if (!PyArg_ParseTuple(args, "y*|O", &buckets, &seconds)) return NULL;
     Py_ssize_t most = buckets.len / (Py_ssize_t)sizeof(int64_t) - 1; /* the context length */
+    if (most < 0) {
+        PyBuffer_Release(&buckets);
+        return PyErr_Format(PyExc_ValueError, "there are no buckets");
+    }
     PyObject *groups = PyList_New(0);
     for (Py_ssize_t at = 0; groups && at < self->count; at++) {
         Py_ssize_t length = self->series[at].length;

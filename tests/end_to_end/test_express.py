@@ -1,7 +1,9 @@
 """The short way in C: whoever takes it is told byte for byte what the handler says."""
 
+import http.client as http_client
 import json
 import re
+import socket
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -44,19 +46,32 @@ def http(asked: ServerProcess) -> Iterator[httpx.Client]:
         yield opened
 
 
+def whole(http: httpx.Client, path: str, content: bytes, headers: dict[str, str]) -> httpx.Response:
+    """An answer to a request that comes in one piece and whose head came before."""
+    lines = [f"POST {path} HTTP/1.1", "host: x", f"content-length: {len(content)}"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    sent = "\r\n".join(lines).encode() + b"\r\n\r\n" + content
+    with socket.create_connection((http.base_url.host, http.base_url.port), timeout=60) as opened:
+        for _ in range(2):
+            opened.sendall(sent)
+            answer = http_client.HTTPResponse(opened, method="POST")
+            answer.begin()
+            body = answer.read()
+        return httpx.Response(answer.status, headers=answer.getheaders(), content=body)
+
+
 def same(http: httpx.Client, path: str, content: bytes, **headers: str) -> httpx.Response:
-    """The answer of the short way, which must be the handler's; a head is known the second time."""
+    """The answer of the short way, which must be the handler's, however the request comes."""
+    headers = {"accept-encoding": "identity"} | headers
     handlers = http.post(path, content=content, headers=headers | LONG_WAY)
-    for _ in range(2):
-        answer = http.post(path, content=content, headers=headers)
+    in_two_pieces = http.post(path, content=content, headers=headers)
+    for answer in (in_two_pieces, whole(http, path, content, headers)):
         assert answer.status_code == handlers.status_code
         assert answer.content == handlers.content
         told, expected = dict(answer.headers), dict(handlers.headers)
-        assert {k: told[k] for k in told.keys() - TOLD_ANEW} == {
-            k: expected[k] for k in expected.keys() - TOLD_ANEW
-        }
         assert told.keys() == expected.keys()
-    return answer
+        assert all(told[name] == expected[name] for name in told.keys() - TOLD_ANEW)
+    return in_two_pieces
 
 
 def native(targets: list[Any], model: str = "tiny", **fields: object) -> Body:
@@ -241,7 +256,7 @@ def test_a_request_is_counted_once_whichever_way_it_takes(http: httpx.Client) ->
 
     before = count()
     same(http, NATIVE, content)
-    assert count() == before + 3 * 3
+    assert count() == before + 3 * 4  # as often as `same` asks
 
 
 def test_a_trained_calendar_is_told_the_moments_of_the_series(http: httpx.Client) -> None:

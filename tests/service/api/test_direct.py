@@ -213,3 +213,51 @@ def test_a_mistake_of_ours_is_logged_with_the_id_that_its_caller_is_told(
     assert record.__dict__["request_id"] == "r-1"
     assert record.exc_info is not None
     assert record.exc_info[0] is ZeroDivisionError
+
+
+@pytest.mark.parametrize("cut", [1000, -1], ids=["in one piece", "its body later"])
+def test_a_mistake_of_the_short_way_is_told_as_one_of_a_handler(
+    cut: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    content = request(b"/d/misled", CLOSE)
+
+    async def scenario() -> bytes:
+        async with listening() as (_, port):
+            return await ask(port, content[:cut], content[cut:])
+
+    with caplog.at_level(logging.ERROR, "gatecast"):
+        answer = asyncio.run(scenario())
+    assert answer.startswith(b"HTTP/1.1 500")
+    assert b"ZeroDivisionError" not in answer
+    assert "ZeroDivisionError" in caplog.text
+
+
+@pytest.mark.parametrize("cut", [1000, -1], ids=["in one piece", "its body later"])
+def test_what_the_short_way_does_not_take_is_handled(cut: int) -> None:
+    content = request(b"/d/misled", CLOSE, body=b"other")
+
+    async def scenario() -> bytes:
+        async with listening() as (_, port):
+            return await ask(port, content[:cut], content[cut:])
+
+    assert asyncio.run(scenario()).endswith(b"\r\n\r\nother")
+
+
+def test_who_hangs_up_before_the_body_has_come_is_counted_and_let_go() -> None:
+    key = ("gatecast_requests_total", "/d/misled", "cancelled")
+    before = tally.cells(key)[0]
+
+    async def scenario() -> None:
+        async with listening() as (service, port):
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(request(b"/d/misled")[:-1])
+            await writer.drain()
+            while not service.drain.held:
+                await asyncio.sleep(0)
+            writer.transport.abort()
+            while service.state.connections:
+                await asyncio.sleep(0)
+            assert not service.drain.held
+
+    asyncio.run(asyncio.wait_for(scenario(), 30))
+    assert tally.cells(key)[0] == before + 1

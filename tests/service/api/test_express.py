@@ -8,7 +8,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from service.api.asked import LONGEST, Asked
+from service.api.asked import LONGEST, MOST_NUMBERS, Asked
 from service.api.over_asgi import OverAsgi
 from service.contract.aliases import SHADOW
 from service.drain import Drain
@@ -179,6 +179,17 @@ def test_more_rows_than_may_wait_are_left_to_the_handler(models: Repository) -> 
     assert infer(models, json_body(rows(*[5] * 101))) is None
 
 
+def test_a_long_answer_is_left_to_the_handler(
+    models: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = json_body(rows(5, 5, 5))
+    monkeypatch.setattr("service.api.asked.MOST_NUMBERS", 3 * 6 * 9)
+    assert infer(models, body) is not None
+    monkeypatch.setattr("service.api.asked.MOST_NUMBERS", 3 * 6 * 9 - 1)
+    assert infer(models, body) is None
+    assert MOST_NUMBERS // (24 * 9) > 100
+
+
 def test_a_packed_body_is_left_to_the_handler(models: Repository) -> None:
     assert forecast(models, native(), content_encoding="identity") is None
     assert infer(models, json_body(rows(5)), content_encoding="identity") is None
@@ -202,6 +213,16 @@ def test_a_model_with_a_shadow_is_left_to_the_handler(models: Repository) -> Non
     shadowed = Repository({"tiny": Lineup(live, aliases={SHADOW: other}, shadow_share=1.0)})
     assert forecast(shadowed, native()) is None
     assert infer(shadowed, json_body(rows(5))) is None
+
+
+def test_more_levels_than_are_written_are_left_to_the_handler(
+    models: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.api.native_express.MOST_LEVELS", 8)
+    assert (
+        forecast(models, native() | {"quantile_levels": [0.1, 0.5, 0.9], "horizon": 3}) is not None
+    )
+    assert forecast(models, native() | {"horizon": 4}) is None
 
 
 def test_a_plan_does_not_keep_a_model_alive(tmp_path: Path) -> None:

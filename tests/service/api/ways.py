@@ -199,6 +199,14 @@ def _dialect(service: Service) -> Dialect:
     async def broken_parts(_: Exchange) -> Reply:
         return Reply(b"first", media=b"text/plain", parts=_counted(-1))
 
+    def misled(_: Exchange, body: bytes) -> None:
+        if body == BODY:
+            raise ZeroDivisionError
+
+    @dialect.post("/d/misled", express=misled)
+    async def handled(exchange: Exchange) -> Reply:
+        return Reply(await exchange.content())
+
     @dialect.get("/d/mistake")
     async def mistake(_: Exchange) -> Reply:
         raise ZeroDivisionError
