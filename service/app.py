@@ -21,6 +21,7 @@ from service.api.guard import Guard
 from service.api.models import models
 from service.api.native import native
 from service.api.openinference.routes import openinference
+from service.api.outbox import Outbox
 from service.api.quality import quality
 from service.api.regress import regression
 from service.api.responses import install_error_handlers
@@ -82,7 +83,8 @@ def create_app(settings: Settings | None = None) -> Front:
                 leaving.push_async_callback(seen_by.close)
             place = open_place(settings.models, settings.store_cache)
             intake = Intake(place, resolve(settings.provider))
-            inference = _start(settings, intake.load(), leaving)
+            outbox = Outbox()
+            inference = _start(settings, intake.load(), outbox, leaving)
             leaving.push_async_callback(routes.close)
             app.state.inference = inference
             desk = _desk(settings)
@@ -91,7 +93,7 @@ def create_app(settings: Settings | None = None) -> Front:
             keeper = _keep(intake, inference, generator)
             front.house = House(
                 *(settings, inference, forecaster, generator, keeper, drain),
-                *(keyring, cors, desk, seen_by),
+                *(keyring, cors, desk, seen_by, outbox),
             )
             if desk is not None:
                 repository = inference.repository
@@ -125,7 +127,9 @@ def create_app(settings: Settings | None = None) -> Front:
     return front
 
 
-def _start(settings: Settings, repository: Repository, leaving: AsyncExitStack) -> Inference:
+def _start(
+    settings: Settings, repository: Repository, outbox: Outbox, leaving: AsyncExitStack
+) -> Inference:
     """Start the lanes."""
     batcher = Batcher(
         settings.lanes_per_worker(),
@@ -133,6 +137,7 @@ def _start(settings: Settings, repository: Repository, leaving: AsyncExitStack) 
         settings.max_queue_rows,
         settings.default_timeout_ms / 1000,
         metrics.observe_batch,
+        outbox,
     )
     batcher.start()
     leaving.push_async_callback(batcher.close)

@@ -1,10 +1,11 @@
 """`House`: everything of the service that a request may need, made once at the start."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from service.access.keyring import Keyring
 from service.api.cors import Cors
+from service.api.outbox import Outbox
 from service.drain import Drain
 from service.forecasting.forecaster import Forecaster
 from service.generation.generator import Generator
@@ -31,3 +32,4 @@ class House:
     cors: Cors | None = None  # None: no page of another origin may read an answer
     desk: "Desk | None" = None  # None: no forecast is recorded
     witness: Witness | None = None  # None: there is neither an access log nor a trace
+    outbox: Outbox = field(default_factory=Outbox)

@@ -243,7 +243,10 @@ class Direct(Exchange):
         texts.append(b"\r\n")
         if not self.head.is_head:
             texts.append(reply.body if reply.parts is None else self._piece(reply.body))
-        self._transport.write(b"".join(texts))
+        if self.keep_alive and reply.parts is None:
+            self.house.outbox.write(self._transport, b"".join(texts))
+        else:  # what follows at once is not held: the end, or more of the answer
+            self._transport.write(b"".join(texts))
 
     def _piece(self, part: bytes) -> bytes:
         """A part of an answer whose length nobody knows; HTTP/1.0 tells its end by hanging up."""

@@ -42,7 +42,7 @@ class Admission:
         self.caution = min(self.caution * _ALARM, MOST_CAUTION)
 
     def answered(self, job: Job) -> None:
-        """One was."""
+        """One was, be it by an error."""
         if job.deadline - time.monotonic() < (1 - _TELLING) * job.allowance:
             self.caution = max(self.caution * _CALM, LEAST_CAUTION)
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from service.engine.job import Piece
+from service.engine.job import Job, Piece
 from service.engine.pool import Pool
 from service.engine.runner import Array, Memory, Runner
 
@@ -66,6 +66,20 @@ class Batch:
         """
         if not self.failed:
             self.pool.observe(self.rows, until - self.started)
+
+    def hand_out(self, results: list[Result]) -> list[Job]:
+        """Give each piece its result; the jobs that are over by it. On the event loop."""
+        seconds = self.ended - self.started
+        over: list[Job] = []
+        for piece, result in zip(self.pieces, results, strict=True):
+            job = piece.entry.job
+            if isinstance(result, Exception):
+                is_over = job.fail(result)
+            else:
+                is_over = job.receive(piece, result, self.started, seconds)
+            if is_over:
+                over.append(job)
+        return over
 
     def report(self, output_s: float, waiting_rows: int) -> BatchReport:
         """What it did, once its results are handed out."""

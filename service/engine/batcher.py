@@ -15,6 +15,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 from service.engine.admission import Admission
 from service.engine.batch import Batch, BatchReport, Result
@@ -39,12 +40,15 @@ class Batcher:
         max_queue_rows: int,
         default_timeout_s: float = 30.0,
         report: Callable[[BatchReport], None] = lambda _: None,
+        together: AbstractContextManager[object] | None = None,
     ) -> None:
+        """`together` is entered while all callers of a batch are told."""
         self.lanes = lanes
         self.max_batch_rows = max_batch_rows
         self.max_queue_rows = max_queue_rows
         self.default_timeout_s = default_timeout_s
         self._report = report
+        self._together = together or nullcontext()
         self._lock = threading.Lock()  # guards the line and what is below
         self._changed = threading.Condition(self._lock)
         self._line = Line(max_batch_rows)
@@ -269,20 +273,13 @@ class Batcher:
 
     def _settle(self, batch: Batch, results: list[Result]) -> None:
         """On the event loop: hand every caller of a finished batch its rows or its error."""
-        seconds = batch.ended - batch.started
         settling = time.monotonic()
-        over: list[Job] = []
-        for piece, result in zip(batch.pieces, results, strict=True):
-            job = piece.entry.job
-            if isinstance(result, Exception):
-                if job.fail(result):
-                    over.append(job)
-            elif job.receive(piece, result, batch.started, seconds):
-                self._admission.answered(job)
-                over.append(job)
+        over = batch.hand_out(results)
         settled = time.monotonic()
-        for job in over:
-            self._end(job)
+        with self._together:
+            for job in over:
+                self._admission.answered(job)
+                self._end(job)
         self._report(batch.report(settled - settling, self._line.rows))
 
     def _expire(self, job: Job) -> None:
