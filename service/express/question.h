@@ -46,4 +46,7 @@ static inline void add_value(Question *question, float value) {
     question->values[question->values_count++] = value;
 }
 
+/* The method `rows` of a question. */
+PyObject *group_rows(Question *question, PyObject *args);
+
 #endif

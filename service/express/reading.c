@@ -36,6 +36,10 @@ static bool take_word(Cursor *c, const char *word) {
     return true;
 }
 
+static bool is_text(Span text, const char *wanted) {
+    return text.size == (Py_ssize_t)strlen(wanted) && !memcmp(text.from, wanted, (size_t)text.size);
+}
+
 /* A text without escapes; what is not ASCII must be UTF-8. */
 static bool read_text(Cursor *c, Span *text) {
     if (*c->at != '"') return false;
@@ -73,11 +77,55 @@ static int next(Cursor *c, char end) {
     return take(c, end) ? 0 : -1;
 }
 
-/* Numbers and nulls behind one another. */
-static bool read_values(Cursor *c, Question *question) {
+/* Reads one value into whatever it is for. */
+typedef bool (*Read)(Cursor *c, Question *question, void *into);
+
+/* One element or more. */
+static bool read_list(Cursor *c, Question *question, void *into, Read element) {
+    int more;
+    if (!take(c, '[')) return false;
+    do {
+        if (!element(c, question, into)) return false;
+    } while ((more = next(c, ']')) > 0);
+    return more == 0;
+}
+
+typedef struct {
+    const char *key;
+    Read read;
+} Member;
+
+#define COUNT(members) ((int)(sizeof(members) / sizeof *(members)))
+
+/* The number of a member by its key, or -1. */
+static int find_member(Span key, const Member *members, int count) {
+    for (int at = 0; at < count; at++)
+        if (is_text(key, members[at].key)) return at;
+    return -1;
+}
+
+/* Members that are known, none of them twice; those that were there, as bits, or 0. */
+static unsigned read_object(Cursor *c, Question *question, void *into, const Member *members,
+                            int count) {
+    unsigned seen = 0;
+    int more;
+    if (!take(c, '{')) return 0;
+    do {
+        Span key;
+        if (!read_text(c, &key) || !take(c, ':')) return 0;
+        int at = find_member(key, members, count);
+        if (at < 0 || seen & 1u << at || !members[at].read(c, question, into)) return 0;
+        seen |= 1u << at;
+    } while ((more = next(c, '}')) > 0);
+    return more == 0 ? seen : 0;
+}
+
+/* Numbers and nulls behind one another, or none. */
+static bool read_values(Cursor *c, Question *question, void *unused) {
+    int more;
+    (void)unused;
     if (!take(c, '[')) return false;
     if (take(c, ']')) return true;
-    int more;
     do {
         double value = NAN;
         bool whole;
@@ -95,180 +143,155 @@ static bool read_values(Cursor *c, Question *question) {
     return more == 0;
 }
 
-/* The key of a member among those that are known; its number, or -1 also where it was there before. */
-static int read_key(Cursor *c, const char *const known[], int count, unsigned *seen) {
-    Span key;
-    if (!read_text(c, &key) || !take(c, ':')) return -1;
-    for (int at = 0; at < count; at++) {
-        if (strlen(known[at]) == (size_t)key.size && !memcmp(known[at], key.from, key.size)) {
-            unsigned bit = 1u << at;
-            if (*seen & bit) return -1;
-            *seen |= bit;
-            return at;
-        }
-    }
-    return -1;
+static bool read_item_id(Cursor *c, Question *question, void *series) {
+    (void)question;
+    return read_text(c, &((Series *)series)->item_id);
 }
 
-static bool read_series(Cursor *c, Question *question) {
-    static const char *const KEYS[] = {"item_id", "start", "target", "freq"};
+static bool read_start(Cursor *c, Question *question, void *series) {
+    (void)question;
+    return read_text(c, &((Series *)series)->start);
+}
+
+static bool read_freq(Cursor *c, Question *question, void *series) {
+    (void)question;
+    return read_text_or_null(c, &((Series *)series)->freq);
+}
+
+static bool read_series(Cursor *c, Question *question, void *unused) {
+    static const Member MEMBERS[] = {
+        {"item_id", read_item_id}, {"start", read_start}, {"target", read_values}, {"freq", read_freq}};
+    static const unsigned NEEDED = 7; /* all but the last */
     Series series = {.first = question->values_count};
-    unsigned seen = 0;
-    int more;
-    if (!take(c, '{')) return false;
-    do {
-        bool good = false;
-        switch (read_key(c, KEYS, 4, &seen)) {
-            case 0: good = read_text(c, &series.item_id); break;
-            case 1: good = read_text(c, &series.start); break;
-            case 2: good = read_values(c, question); break;
-            case 3: good = read_text_or_null(c, &series.freq); break;
-        }
-        if (!good) return false;
-    } while ((more = next(c, '}')) > 0);
+    (void)unused;
+    unsigned seen = read_object(c, question, &series, MEMBERS, COUNT(MEMBERS));
     series.length = question->values_count - series.first;
-    return more == 0 && (seen & 7) == 7 && add_series(question, series);
+    return (seen & NEEDED) == NEEDED && add_series(question, series);
 }
 
-static bool read_many_series(Cursor *c, Question *question) {
-    if (!take(c, '[')) return false;
-    int more;
-    do {
-        if (!read_series(c, question)) return false;
-    } while ((more = next(c, ']')) > 0);
-    return more == 0;
+static bool read_many_series(Cursor *c, Question *question, void *unused) {
+    return read_list(c, question, unused, read_series);
 }
 
-static bool read_horizon(Cursor *c, Question *question) {
+static bool read_model(Cursor *c, Question *question, void *unused) {
+    (void)unused;
+    return read_text(c, &question->name);
+}
+
+static bool read_horizon(Cursor *c, Question *question, void *unused) {
     Py_ssize_t horizon;
+    (void)unused;
     if (take_word(c, "null")) return true;
     if (!read_count(c, &horizon)) return false;
     question->horizon = (long)horizon;
     return true;
 }
 
-static bool read_levels(Cursor *c, Question *question) {
+static bool read_level(Cursor *c, Question *question, void *unused) {
+    bool whole;
+    (void)unused;
+    if (question->levels_count == MOST_LEVELS) return false;
+    return read_number(c, &question->levels[question->levels_count++], &whole);
+}
+
+static bool read_levels(Cursor *c, Question *question, void *unused) {
     if (take_word(c, "null")) return true;
-    if (!take(c, '[')) return false;
     question->levels_count = 0;
-    int more;
-    do {
-        bool whole;
-        if (question->levels_count == MOST_LEVELS) return false;
-        if (!read_number(c, &question->levels[question->levels_count++], &whole)) return false;
-    } while ((more = next(c, ']')) > 0);
-    return more == 0;
+    return read_list(c, question, unused, read_level);
 }
 
 /* {"model", "series": [{"item_id", "start", "target", "freq"?}], "horizon"?, "quantile_levels"?} */
 static bool read_forecast_body(Cursor *c, Question *question) {
-    static const char *const KEYS[] = {"model", "series", "horizon", "quantile_levels"};
-    unsigned seen = 0;
-    int more;
-    if (!take(c, '{')) return false;
-    do {
-        bool good = false;
-        switch (read_key(c, KEYS, 4, &seen)) {
-            case 0: good = read_text(c, &question->name); break;
-            case 1: good = read_many_series(c, question); break;
-            case 2: good = read_horizon(c, question); break;
-            case 3: good = read_levels(c, question); break;
-        }
-        if (!good) return false;
-    } while ((more = next(c, '}')) > 0);
-    return more == 0 && (seen & 3) == 3;
+    static const Member MEMBERS[] = {{"model", read_model},
+                                     {"series", read_many_series},
+                                     {"horizon", read_horizon},
+                                     {"quantile_levels", read_levels}};
+    static const unsigned NEEDED = 3; /* the first two */
+    return (read_object(c, question, NULL, MEMBERS, COUNT(MEMBERS)) & NEEDED) == NEEDED;
 }
 
-static bool is_text(Span text, const char *wanted) {
-    return text.size == (Py_ssize_t)strlen(wanted) && !memcmp(text.from, wanted, text.size);
+/* What is said of one tensor. */
+typedef struct {
+    Span name, datatype;
+    Py_ssize_t rows, columns; /* columns: 0 where there is no second axis */
+} Tensor;
+
+static bool read_name(Cursor *c, Question *question, void *tensor) {
+    (void)question;
+    return read_text(c, &((Tensor *)tensor)->name);
 }
 
-/* A shape: [rows] or [rows, columns], where 0 stands for no second axis. */
-static bool read_shape(Cursor *c, Py_ssize_t *rows, Py_ssize_t *columns) {
-    *columns = 0;
-    if (!take(c, '[') || !read_count(c, rows)) return false;
-    if (take(c, ',') && !read_count(c, columns)) return false;
+static bool read_datatype(Cursor *c, Question *question, void *tensor) {
+    (void)question;
+    return read_text(c, &((Tensor *)tensor)->datatype);
+}
+
+/* [rows] or [rows, columns] */
+static bool read_shape(Cursor *c, Question *question, void *into) {
+    Tensor *tensor = into;
+    (void)question;
+    if (!take(c, '[') || !read_count(c, &tensor->rows)) return false;
+    if (take(c, ',') && !read_count(c, &tensor->columns)) return false;
     return take(c, ']');
 }
 
-/* What the tensor `lengths` says becomes the lengths of the series. */
-static bool read_lengths(Cursor *c, Question *question) {
-    if (!take(c, '[')) return false;
-    int more;
-    do {
-        Series series = {.length = 0};
-        if (!read_count(c, &series.length) || !add_series(question, series)) return false;
-    } while ((more = next(c, ']')) > 0);
-    return more == 0;
+/* A length becomes a series, whose values are elsewhere. */
+static bool read_length(Cursor *c, Question *question, void *unused) {
+    Series series = {.length = 0};
+    (void)unused;
+    return read_count(c, &series.length) && add_series(question, series);
 }
 
-/* {"name", "shape", "datatype", "data"}, of `context` or `lengths`, its name and shape before its
-   data; which of them it was, as a bit. */
-static unsigned read_tensor(Cursor *c, Question *question, Py_ssize_t *rows) {
-    static const char *const KEYS[] = {"name", "shape", "datatype", "data"};
-    unsigned seen = 0;
-    Span name = {0}, datatype = {0};
-    Py_ssize_t columns = 0;
-    int more;
-    if (!take(c, '{')) return 0;
-    do {
-        bool good = false;
-        switch (read_key(c, KEYS, 4, &seen)) {
-            case 0: good = read_text(c, &name); break;
-            case 1: good = read_shape(c, rows, &columns); break;
-            case 2: good = read_text(c, &datatype); break;
-            case 3:
-                if (!(seen & 1)) break;
-                if (is_text(name, "context")) good = read_values(c, question);
-                if (is_text(name, "lengths")) good = read_lengths(c, question);
-                break;
-        }
-        if (!good) return 0;
-    } while ((more = next(c, '}')) > 0);
-    if (more != 0 || seen != 15) return 0;
-    if (is_text(name, "context")) {
-        question->steps = columns;
-        return columns > 0 && is_text(datatype, "FP32") ? 1 : 0;
-    }
-    return columns <= 1 && is_text(datatype, "INT64") ? 2 : 0;
+/* Of a tensor whose name has come before. */
+static bool read_data(Cursor *c, Question *question, void *into) {
+    Tensor *tensor = into;
+    if (!tensor->name.from) return false;
+    if (is_text(tensor->name, "context")) return read_values(c, question, NULL);
+    return is_text(tensor->name, "lengths") && read_list(c, question, NULL, read_length);
 }
 
-static bool read_inputs(Cursor *c, Question *question) {
-    Py_ssize_t rows[3] = {0};
-    unsigned seen = 0;
-    int more;
-    if (!take(c, '[')) return false;
-    do {
-        Py_ssize_t some = 0;
-        unsigned which = read_tensor(c, question, &some);
-        if (!which || seen & which) return false;
-        seen |= which;
-        rows[which] = some;
-    } while ((more = next(c, ']')) > 0);
-    if (more != 0 || seen != 3 || rows[1] != rows[2] || question->count != rows[1]) return false;
-    if (question->values_count != rows[1] * question->steps) return false;
+/* One of the two tensors, none of them twice. */
+static bool read_tensor(Cursor *c, Question *question, void *both) {
+    static const Member MEMBERS[] = {
+        {"name", read_name}, {"shape", read_shape}, {"datatype", read_datatype}, {"data", read_data}};
+    static const unsigned NEEDED = 15; /* all */
+    Tensor tensor = {.rows = 0};
+    if (read_object(c, question, &tensor, MEMBERS, COUNT(MEMBERS)) != NEEDED) return false;
+    bool is_context = is_text(tensor.name, "context");
+    Tensor *known = (Tensor *)both + !is_context;
+    if (known->rows || !is_text(tensor.datatype, is_context ? "FP32" : "INT64")) return false;
+    *known = tensor;
+    return is_context ? tensor.columns > 0 : tensor.columns <= 1;
+}
+
+/* Whether the tensors belong together; their lengths are then told where their values begin. */
+static bool join(Question *question, const Tensor *context, const Tensor *lengths) {
+    if (context->rows != lengths->rows || context->rows != question->count) return false;
+    if (question->values_count != context->rows * context->columns) return false;
+    question->steps = context->columns;
     for (Py_ssize_t at = 0; at < question->count; at++) {
-        question->series[at].first = at * question->steps;
-        if (question->series[at].length > question->steps) return false;
+        question->series[at].first = at * context->columns;
+        if (question->series[at].length > context->columns) return false;
     }
     return true;
 }
 
+static bool read_inputs(Cursor *c, Question *question, void *unused) {
+    Tensor both[2] = {{.rows = 0}};
+    (void)unused;
+    return read_list(c, question, both, read_tensor) && both[0].rows && both[1].rows &&
+           join(question, &both[0], &both[1]);
+}
+
+static bool read_id(Cursor *c, Question *question, void *unused) {
+    (void)unused;
+    return read_text_or_null(c, &question->name);
+}
+
 /* {"inputs": [context, lengths], "id"?} */
 static bool read_tensors_body(Cursor *c, Question *question) {
-    static const char *const KEYS[] = {"inputs", "id"};
-    unsigned seen = 0;
-    int more;
-    if (!take(c, '{')) return false;
-    do {
-        bool good = false;
-        switch (read_key(c, KEYS, 2, &seen)) {
-            case 0: good = read_inputs(c, question); break;
-            case 1: good = read_text_or_null(c, &question->name); break;
-        }
-        if (!good) return false;
-    } while ((more = next(c, '}')) > 0);
-    return more == 0 && seen & 1;
+    static const Member MEMBERS[] = {{"inputs", read_inputs}, {"id", read_id}};
+    return read_object(c, question, NULL, MEMBERS, COUNT(MEMBERS)) & 1;
 }
 
 static PyObject *read_body(PyObject *body, bool (*read)(Cursor *, Question *)) {
