@@ -1,5 +1,6 @@
 """What the engine makes of one caller's rows: a job, an entry for each shape, pieces in batches."""
 
+import logging
 import math
 from collections.abc import Callable
 
@@ -8,6 +9,8 @@ import numpy as np
 
 from service.engine.pool import Pool
 from service.engine.runner import Array, Rows
+
+log = logging.getLogger("gatecast")
 
 
 class Timing(msgspec.Struct, frozen=True, gc=False):
@@ -133,9 +136,12 @@ class Job:
         return True
 
     def tell(self) -> None:
-        """Let the caller know that there is a result."""
+        """Let the caller know that there is a result; others wait to be told behind this one."""
         if self._tell is not None:
-            self._tell(self)
+            try:
+                self._tell(self)
+            except Exception as error:
+                log.error("unexpected error of one who was told a result", exc_info=error)
 
     def forget(self) -> None:
         """Let go of the rows and of the caller, who know this job: else a circle would live on."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -212,6 +213,26 @@ def test_one_cursed_row_of_a_turn_is_the_only_one_that_fails() -> None:
         assert not isinstance(three, BaseException)
 
     scenario(story)
+
+
+def test_a_caller_who_fails_on_its_answer_keeps_nobody_from_theirs(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    runner = Doubler()
+
+    def fail(_: Job) -> None:
+        raise ZeroDivisionError
+
+    async def story(batcher: Batcher) -> None:
+        measure(batcher, runner)
+        batcher.enqueue(runner, [Column(1)], fail)
+        (answer,) = await ask(batcher, runner, Column(2))
+        assert answer[0, 0] == 4
+
+    with caplog.at_level(logging.ERROR, "gatecast"):
+        scenario(story)
+    assert runner.batches == [[1, 2]]
+    assert "ZeroDivisionError" in caplog.text
 
 
 def test_who_has_no_time_for_a_short_batch_is_told_so_at_once() -> None:
