@@ -159,19 +159,15 @@ def read_struct(decoder: msgspec.json.Decoder[Parsed], text: bytes, field: str =
     except msgspec.ValidationError as error:
         raise _wrong(str(error), field) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        wrong = f"JSON: {error}" if is_utf8(text) else "UTF-8"
+        wrong = "UTF-8" if is_about_utf8(error) else f"JSON: {error}"
         raise Malformed(f"{name} is not {wrong}", field or None) from None
     except RecursionError:
         raise Malformed(f"{name} is nested too deeply", field or None) from None
 
 
-def is_utf8(text: bytes) -> bool:
-    """Whether a text is encoded as JSON must be; of others, each msgspec says something else."""
-    try:
-        text.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
+def is_about_utf8(error: Exception) -> bool:
+    """Whether this was said of a text in another encoding: each msgspec says it in its own way."""
+    return isinstance(error, UnicodeDecodeError) or "UTF-8" in str(error)
 
 
 async def write_numbers(values: NDArray[np.float32]) -> bytes:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from service.api.bulk.aside import Pace
 from service.api.bulk.names import Names
-from service.api.json_body import is_utf8
+from service.api.json_body import is_about_utf8
 from service.errors import Malformed, TooLarge
 
 SLICE = 1 << 15  # bytes; about a quarter of a millisecond
@@ -221,7 +221,7 @@ def _broken(field: str, piece: bytes, error: Exception) -> Malformed:
             f"{field} holds NaN or Infinity, which JSON has not; send null for a missing value"
         )
         return Malformed(message, field)
-    problem = str(error) if is_utf8(piece) else "it is not UTF-8"
+    problem = "it is not UTF-8" if is_about_utf8(error) else str(error)
     return Malformed(f"{field} is not a JSON list of single values: {problem}", field)
 
 
@@ -231,7 +231,7 @@ def _decode(raw: bytes, type_: Any, field: str) -> Any:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         place = _PLACE.fullmatch(str(error))
         where, said = (f"[{place[2]}]", place[1]) if place else ("", str(error))
-        said = said if is_utf8(raw) else "it is not UTF-8"
+        said = "it is not UTF-8" if is_about_utf8(error) else said
         raise Malformed(f"{field}{where}: {_said(said)}", f"{field}{where}") from None
 
 
