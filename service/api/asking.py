@@ -5,11 +5,10 @@ from collections.abc import Callable
 from service.api.asked import Asked
 from service.api.dialect import Express, Route
 from service.api.exchange import Exchange
-from service.api.front import conclude
+from service.api.front import abandon
 from service.api.responses import Reply, answer_error, answer_unexpected
 from service.errors import ServiceError
 from service.inference import Ending, Underway
-from service.telemetry import metrics
 
 
 def ask(
@@ -52,8 +51,7 @@ class _Asking:
     def _stop(self) -> None:
         """The caller has gone."""
         self._underway.withdraw()
-        metrics.refuse(metrics.CANCELLED)
-        conclude(self._route, self._exchange, None)
+        abandon(self._route, self._exchange)
 
     def _told(self, ending: Ending) -> None:
         self._exchange.hangup.stop = None

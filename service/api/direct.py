@@ -17,14 +17,13 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from service.api.asking import ask
 from service.api.dialect import Express
 from service.api.exchange import Exchange, too_long
-from service.api.front import answer, conclude, refuse
+from service.api.front import abandon, answer, conclude, refuse
 from service.api.hangup import Hangup
 from service.api.heads import Head
 from service.api.one_write import CONTINUE
 from service.api.responses import Reply, answer_unexpected, mistake
 from service.errors import ServiceError
 from service.house import House
-from service.telemetry import metrics
 
 _LAST_CHUNK = b"0\r\n\r\n"
 
@@ -110,8 +109,7 @@ class Direct(Exchange):
     def _leave(self) -> None:
         """The caller has gone before its body had come."""
         self._release()
-        metrics.refuse(metrics.CANCELLED)
-        conclude(self._route, self, None)
+        abandon(self._route, self)
 
     def _go(self, express: Express) -> None:
         """Ask the engine, or the handler where the body is not a usual one."""

@@ -126,6 +126,12 @@ async def answer(route: Route, exchange: Exchange) -> Reply | None:
         hangup.stop = None
 
 
+def abandon(route: Route, exchange: Exchange) -> None:
+    """Count an exchange without a task whose caller has gone before the answer."""
+    metrics.refuse(metrics.CANCELLED)
+    conclude(route, exchange, None)
+
+
 def conclude(route: Route, exchange: Exchange, reply: Reply | None) -> None:
     """Count an exchange that has ended, with an answer or with nobody to give it to."""
     status = metrics.CANCELLED if reply is None else str(reply.status_code)

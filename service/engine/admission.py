@@ -68,10 +68,9 @@ class Admission:
         self._expected.append(now)
 
     def pass_by(self, job: Job, now: float) -> None:
-        """Learn from a job that is known now, whether or not it has to wait."""
-        if self._expected:
-            self._passing += (now - self._expected.popleft() - self._passing) / _MEMORY
-        self._usual += (job.seconds - self._usual) / _MEMORY
+        """Learn from a job that waits for nobody."""
+        self._arrived(now)
+        self._learn(job)
 
     def judge(self, job: Job, now: float) -> None:
         """Refuse what does not fit.
@@ -80,7 +79,7 @@ class Admission:
             Overloaded: too many rows would wait, or too long.
             DeadlineExceeded: the time is too short even for an idle service.
         """
-        self.pass_by(job, now)
+        self._arrived(now)
         if self._line.rows + job.rows > self._max_queue_rows:
             retry_after = math.ceil(self._line.seconds / self._lanes) or 1
             raise Overloaded(
@@ -95,11 +94,21 @@ class Admission:
                 f"{job.allowance * 1e3:.1f} ms; give it more time or send fewer series"
             )
         wait = self._expected_wait(now)
+        self._learn(job)
         if wait + own > job.allowance:
             self._least_refused = min(own, self._least_refused or own)
             raise _too_busy(wait + own, job.allowance)
         if not self._line.rows:
             self._least_refused = 0.0
+
+    def _arrived(self, now: float) -> None:
+        """One of those who were let in early is known now."""
+        if self._expected:
+            self._passing += (now - self._expected.popleft() - self._passing) / _MEMORY
+
+    def _learn(self, job: Job) -> None:
+        """What jobs usually take; those that could never be let in tell nothing of it."""
+        self._usual += (job.seconds - self._usual) / _MEMORY
 
     def _own_seconds(self, job: Job) -> float:
         """What a job takes on an idle service."""

@@ -1,6 +1,7 @@
 """Rows from many callers -> batches -> lanes -> each caller its own rows or its own error.
 
-Work-conserving: an idle lane takes whatever waits, at once; while all lanes are busy the next batch
+An idle lane takes whatever waits, at once, but for one that has just run: it lets its answers go
+out before it begins a batch that is not full (`_deliver`). While all lanes are busy the next batch
 keeps growing until one of them really takes it, and only then are rows written, straight into its
 memory. There is no fixed wait and no polling, and one wake-up of the event loop per batch.
 
@@ -141,7 +142,7 @@ class Batcher:
         """Let rows wait for their batches; all of them are admitted or none. On the event loop.
 
         Args:
-            tell: called on the event loop when the job has a result; it must not raise.
+            tell: called on the event loop when the job has a result.
             timeout_s: seconds from now in which the caller wants its answer.
             let_in: these rows belong to a request that was admitted before: they are not judged,
                 and the time is counted from now.

@@ -7,7 +7,8 @@
 
    Writing: of the decimals within half a unit of the last place the shortest, and of these the
    nearest (R. Giulietti, The Schubfach way to render doubles, 2020). The interval is scaled by a
-   power of ten rounded up to 64 bits, and the test looks at every float there is. */
+   power of ten rounded up to 64 bits. That this suffices was found by comparing every positive float
+   with C++'s std::to_chars; the tests look at both ends of every binade and at half a million others. */
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>

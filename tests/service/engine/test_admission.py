@@ -12,7 +12,7 @@ from service.engine.job import Job, Piece
 from service.engine.line import Line
 from service.engine.pool import Pool
 from service.engine.pulse import Pulse
-from service.errors import Overloaded
+from service.errors import DeadlineExceeded, Overloaded
 from tests.service.engine.runners import Column, Doubler
 
 ROW_S = 0.5
@@ -97,6 +97,18 @@ def test_the_time_to_the_judgement_is_foreseen(door: Door) -> None:
     with pytest.raises(Overloaded):
         door.admission.judge_early(CAUTION * ROW_S + SOON_S / 4)
     door.admission.judge_early(CAUTION * ROW_S + SOON_S)
+
+
+def test_a_job_that_could_never_be_let_in_tells_nothing_of_the_usual_one(door: Door) -> None:
+    before = door.let_in(timeout_s=10, most=1000)
+    door.now += 2 * SOON_S
+    too_large = Job(lambda _: None, door.now, 60.0)
+    too_large.add(door.pool, Column(*[1.0] * 1001), door.now)
+    with pytest.raises(Overloaded):
+        door.admission.judge(too_large, door.now)
+    with pytest.raises(DeadlineExceeded):
+        door.admission.judge(door.job(allowance=ROW_S / 2), door.now)
+    assert door.let_in(timeout_s=10, most=1000) == before
 
 
 def test_each_who_was_not_answered_in_time_makes_the_next_wait_for_more_room(door: Door) -> None:
