@@ -221,7 +221,8 @@ class Underway:
         """
         self._began = time.perf_counter()
         self._batcher = inference.batcher
-        self._model, self._parts, self._tell = model, parts, tell
+        self._model, self._parts = model, parts
+        self._tell: Callable[[Ending], None] | None = tell
         try:
             self._job = self._batcher.enqueue(model.runtime, parts, self._ended, timeout_s)
         except ServiceError as error:
@@ -230,6 +231,7 @@ class Underway:
 
     def withdraw(self) -> None:
         """Nobody wants the answer any more."""
+        self._tell = None
         self._batcher.withdraw(self._job)
         self._count(NOWHERE, metrics.CANCELLED)
 
@@ -242,7 +244,9 @@ class Underway:
         except Exception as error:
             ending, reason = error, getattr(error, "error_type", "internal")
         self._count(timing, reason)
-        self._tell(ending)
+        tell, self._tell = self._tell, None  # who is told keeps this: a circle would live on
+        if tell is not None:
+            tell(ending)
 
     def _count(self, timing: Timing, reason: str) -> None:
         _count(self._model, self._began, timing, reason)

@@ -1,0 +1,140 @@
+"""A request leaves nothing that only the collector finds: a search stops the service for long.
+
+What lives in circles also takes memory that was never touched before instead of what has just been
+let go of, so that every request would find cold caches.
+"""
+
+import asyncio
+import gc
+import json
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from http.client import HTTPResponse
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import uvicorn
+from uvicorn.server import ServerState
+
+from service.api.connection import Connection
+from service.app import create_app
+from service.settings import Settings
+from tests.artifacts import edit
+from tests.end_to_end.openinference import INFER, binary_body, json_body, rows
+
+TIMES = 30  # a search that finds fewer objects than that found none of a request
+
+ONE = {"item_id": "a", "start": "2024-01-01", "target": [1, 2.5, None]}
+NATIVE = {"model": "tiny", "series": [ONE]}
+MANY = {"model": "tiny", "series": [{**ONE, "item_id": str(n)} for n in range(40)]}
+BULK = {"model": "tiny", "y": [1, 2, 3], "sizes": [3], "start": "2024-01-01", "item_ids": ["a"]}
+TIMEGPT = {
+    "series": {"y": [1.0, 2.0, 3.0], "sizes": [3], "start_datetime": ["2024-01-01"]},
+    "model": "tiny",
+    "h": 2,
+    "freq": "4h",
+}
+TIMESERIES = {
+    "model": "tiny",
+    "inputs": [
+        {
+            "type": "univariate_time_series",
+            "name": "a",
+            "series": [1.0, 2.5],
+            "frequency": "4h",
+            "start_timestamp": "2024-01-01T00:00:00Z",
+        }
+    ],
+    "options": {"horizon": 2},
+}
+BINARY, BINARY_HEADERS = binary_body(rows(5))
+Asked = tuple[str, bytes, dict[str, str], int]
+
+
+def asked(path: str, body: object, status: int = 200, **headers: str) -> Asked:
+    return path, json.dumps(body).encode(), headers, status
+
+
+REQUESTS: dict[str, Asked] = {
+    "native": asked("/v1/forecast", NATIVE),
+    "native, by its handler": asked("/v1/forecast", NATIVE, **{"content-encoding": "identity"}),
+    "native, many series": asked("/v1/forecast", MANY),
+    "bulk": asked("/v1/forecast/bulk", BULK),
+    "infer": asked(INFER, json_body(rows(5))),
+    "infer, binary": (INFER, BINARY, BINARY_HEADERS, 200),
+    "TimeGPT": asked("/v2/forecast", TIMEGPT),
+    "time series": asked("/v1/timeseries/forecast", TIMESERIES),
+    "no such model": asked("/v1/forecast", NATIVE | {"model": "nobody"}, 404),
+    "no JSON": ("/v1/forecast", b'{"model":', {}, 400),
+    "wrong": asked("/v1/forecast", NATIVE | {"horizon": 0}, 422),
+    "no such time": asked("/v1/forecast", NATIVE, 400, **{"gatecast-timeout-ms": "soon"}),
+}
+
+
+@asynccontextmanager
+async def listening(models: Path) -> AsyncIterator[int]:
+    """The whole application in this process, on a port of the loopback address."""
+    front = create_app(Settings(models=models, workers=1))
+    config = uvicorn.Config(
+        front, http=Connection, ws="none", access_log=False, proxy_headers=False, log_config=None
+    )
+    config.load()
+    state = ServerState()
+    loop = asyncio.get_running_loop()
+    async with front.app.router.lifespan_context(front.app) as shared:
+
+        def protocol() -> asyncio.Protocol:
+            return cast(asyncio.Protocol, Connection(config, state, dict(cast(Any, shared))))
+
+        server = await loop.create_server(protocol, "127.0.0.1", 0)
+        try:
+            yield server.sockets[0].getsockname()[1]
+        finally:
+            server.close()
+            for connection in list(state.connections):
+                connection.transport.abort()
+
+
+def ask_again_and_again(port: int, question: Asked, times: int) -> None:
+    """Over one connection, in a thread of its own."""
+    path, body, headers, status = question
+    lines = [f"POST {path} HTTP/1.1", "host: x", f"content-length: {len(body)}"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    sent = "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as opened:
+        for _ in range(times):
+            opened.sendall(sent)
+            answer = HTTPResponse(opened, method="POST")
+            answer.begin()
+            told = answer.read()
+            assert answer.status == status, told
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models")
+    edit.copy(folder)
+    return folder
+
+
+@pytest.mark.parametrize("name", REQUESTS)
+def test_a_request_leaves_nothing_to_the_collector(models: Path, name: str) -> None:
+    async def scenario() -> int:
+        async with listening(models) as port:
+            await asyncio.to_thread(ask_again_and_again, port, REQUESTS[name], 3)
+            gc.collect()
+            gc.disable()
+            await asyncio.to_thread(ask_again_and_again, port, REQUESTS[name], TIMES)
+            return gc.collect()
+
+    usual, interval = gc.get_threshold(), sys.getswitchinterval()
+    try:
+        assert asyncio.run(scenario()) < TIMES
+    finally:
+        gc.enable()
+        gc.unfreeze()
+        gc.set_threshold(*usual)
+        sys.setswitchinterval(interval)
