@@ -73,23 +73,31 @@ class Admission:
         self._learn(job)
 
     def judge(self, job: Job, now: float) -> None:
-        """Refuse what does not fit.
+        """Refuse what does not fit; its rows and its caller are let go of.
 
         Raises:
             Overloaded: too many rows would wait, or too long.
             DeadlineExceeded: the time is too short even for an idle service.
         """
         self._arrived(now)
+        refusal = self._refusal(job, now)
+        if refusal is not None:
+            job.forget()
+            raise refusal
+        if not self._line.rows:
+            self._least_refused = 0.0
+
+    def _refusal(self, job: Job, now: float) -> Overloaded | DeadlineExceeded | None:
         if self._line.rows + job.rows > self._max_queue_rows:
             retry_after = math.ceil(self._line.seconds / self._lanes) or 1
-            raise Overloaded(
+            return Overloaded(
                 f"{self._line.rows} series wait and {job.rows} more would exceed the limit of "
                 f"{self._max_queue_rows}; try again in {retry_after} s",
                 retry_after,
             )
         own = self._own_seconds(job)
         if own > job.allowance:
-            raise DeadlineExceeded(
+            return DeadlineExceeded(
                 f"the answer takes {own * 1e3:.1f} ms and the request allows "
                 f"{job.allowance * 1e3:.1f} ms; give it more time or send fewer series"
             )
@@ -97,9 +105,8 @@ class Admission:
         self._learn(job)
         if wait + own > job.allowance:
             self._least_refused = min(own, self._least_refused or own)
-            raise _too_busy(wait + own, job.allowance)
-        if not self._line.rows:
-            self._least_refused = 0.0
+            return _too_busy(wait + own, job.allowance)
+        return None
 
     def _arrived(self, now: float) -> None:
         """One of those who were let in early is known now."""

@@ -153,6 +153,8 @@ class Batcher:
             DeadlineExceeded: the time is too short even for an idle service.
             Unavailable: the batcher was closed.
         """
+        if self._closing:
+            raise Unavailable("the service is shutting down")
         now = time.monotonic()
         self._pulse.want()
         allowance = self.default_timeout_s if timeout_s is None else timeout_s
@@ -161,8 +163,6 @@ class Batcher:
         job = Job(tell, now, allowance, patient)
         for rows in parts:
             job.add(self._pools.find(runner, rows.shape), rows, now)
-        if self._closing:
-            raise Unavailable("the service is shutting down")
         if self.lanes == 1 and not self._line.rows and self._turn.admits(job):
             if not let_in:
                 self._admission.pass_by(job, now)

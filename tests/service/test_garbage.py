@@ -51,16 +51,20 @@ TIMESERIES = {
     "options": {"horizon": 2},
 }
 BINARY, BINARY_HEADERS = binary_body(rows(5))
-Asked = tuple[str, bytes, dict[str, str], int]
+Headers = dict[str, str]
+Asked = tuple[str, bytes, Headers, int]
+NONE: Headers = {}
+HANDLER = {"content-encoding": "identity"}  # which the short way leaves to it
+SOON = {"gatecast-timeout-ms": "soon"}
 
 
-def asked(path: str, body: object, status: int = 200, **headers: str) -> Asked:
+def asked(path: str, body: object, status: int = 200, headers: Headers = NONE) -> Asked:
     return path, json.dumps(body).encode(), headers, status
 
 
 REQUESTS: dict[str, Asked] = {
     "native": asked("/v1/forecast", NATIVE),
-    "native, by its handler": asked("/v1/forecast", NATIVE, **{"content-encoding": "identity"}),
+    "native, by its handler": asked("/v1/forecast", NATIVE, headers=HANDLER),
     "native, many series": asked("/v1/forecast", MANY),
     "bulk": asked("/v1/forecast/bulk", BULK),
     "infer": asked(INFER, json_body(rows(5))),
@@ -68,9 +72,9 @@ REQUESTS: dict[str, Asked] = {
     "TimeGPT": asked("/v2/forecast", TIMEGPT),
     "time series": asked("/v1/timeseries/forecast", TIMESERIES),
     "no such model": asked("/v1/forecast", NATIVE | {"model": "nobody"}, 404),
-    "no JSON": ("/v1/forecast", b'{"model":', {}, 400),
+    "no JSON": ("/v1/forecast", b'{"model":', NONE, 400),
     "wrong": asked("/v1/forecast", NATIVE | {"horizon": 0}, 422),
-    "no such time": asked("/v1/forecast", NATIVE, 400, **{"gatecast-timeout-ms": "soon"}),
+    "no such time": asked("/v1/forecast", NATIVE, 400, SOON),
 }
 
 

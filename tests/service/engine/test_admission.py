@@ -111,6 +111,13 @@ def test_a_job_that_could_never_be_let_in_tells_nothing_of_the_usual_one(door: D
     assert door.let_in(timeout_s=10, most=1000) == before
 
 
+def test_who_is_refused_is_let_go_of(door: Door) -> None:
+    refused = door.job(allowance=ROW_S / 2)
+    with pytest.raises(DeadlineExceeded):
+        door.admission.judge(refused, door.now)
+    assert not refused.entries  # which know their job: nothing but the collector would find them
+
+
 def test_each_who_was_not_answered_in_time_makes_the_next_wait_for_more_room(door: Door) -> None:
     calm = door.let_in(timeout_s=10, most=1000)
     door.now += 2 * SOON_S
