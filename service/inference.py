@@ -238,11 +238,11 @@ class Underway:
     def _ended(self, job: Job) -> None:
         ending: Ending
         timing, reason = NOWHERE, ""
-        try:
-            outputs, timing = job.result()
+        if isinstance(job.result, Exception):
+            ending, reason = job.result, getattr(job.result, "error_type", "internal")
+        else:
+            outputs, timing = job.result
             ending = _in_order(self._parts, outputs), timing
-        except Exception as error:
-            ending, reason = error, getattr(error, "error_type", "internal")
         self._count(timing, reason)
         tell, self._tell = self._tell, None  # who is told keeps this: a circle would live on
         if tell is not None:

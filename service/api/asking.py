@@ -61,10 +61,10 @@ class _Asking:
         asked, exchange, errors = self._asked, self._exchange, self._route.errors
         if isinstance(ending, ServiceError):
             return answer_error(ending, errors, exchange.marks)
+        if isinstance(ending, Exception):
+            return answer_unexpected(ending, errors, exchange.marks)
+        answer, timing = ending
         try:
-            if isinstance(ending, Exception):
-                raise ending
-            answer, timing = ending
             body, metadata = asked.write(answer), asked.model.metadata
             headers = exchange.answered_by(metadata.name, metadata.version, timing)
             return Reply(body, headers=headers)

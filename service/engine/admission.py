@@ -7,7 +7,7 @@ from collections import deque
 from service.engine.job import Job
 from service.engine.line import Line
 from service.engine.pulse import Pulse
-from service.errors import DeadlineExceeded, Overloaded
+from service.errors import DeadlineExceeded, Overloaded, ServiceError
 
 # Callers come in herds: all that one look at the sockets finds would be let in by a line that none
 # of them has joined yet. One who is still to come after this time is slow, and holds nobody up.
@@ -80,24 +80,25 @@ class Admission:
             DeadlineExceeded: the time is too short even for an idle service.
         """
         self._arrived(now)
-        refusal = self._refusal(job, now)
-        if refusal is not None:
+        try:
+            self._judge(job, now)
+        except ServiceError:
             job.forget()
-            raise refusal
+            raise
         if not self._line.rows:
             self._least_refused = 0.0
 
-    def _refusal(self, job: Job, now: float) -> Overloaded | DeadlineExceeded | None:
+    def _judge(self, job: Job, now: float) -> None:
         if self._line.rows + job.rows > self._max_queue_rows:
             retry_after = math.ceil(self._line.seconds / self._lanes) or 1
-            return Overloaded(
+            raise Overloaded(
                 f"{self._line.rows} series wait and {job.rows} more would exceed the limit of "
                 f"{self._max_queue_rows}; try again in {retry_after} s",
                 retry_after,
             )
         own = self._own_seconds(job)
         if own > job.allowance:
-            return DeadlineExceeded(
+            raise DeadlineExceeded(
                 f"the answer takes {own * 1e3:.1f} ms and the request allows "
                 f"{job.allowance * 1e3:.1f} ms; give it more time or send fewer series"
             )
@@ -105,8 +106,7 @@ class Admission:
         self._learn(job)
         if wait + own > job.allowance:
             self._least_refused = min(own, self._least_refused or own)
-            return _too_busy(wait + own, job.allowance)
-        return None
+            raise _too_busy(wait + own, job.allowance)
 
     def _arrived(self, now: float) -> None:
         """One of those who were let in early is known now."""

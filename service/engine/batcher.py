@@ -17,11 +17,12 @@ import time
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 
 from service.engine.admission import Admission
 from service.engine.batch import Batch, BatchReport, Result
 from service.engine.deadlines import Deadlines
-from service.engine.job import Job, Outputs
+from service.engine.job import Job, Outputs, resolve
 from service.engine.lanes import Lanes
 from service.engine.line import Line
 from service.engine.pool import Pool, Pools
@@ -115,19 +116,13 @@ class Batcher:
             Exception: whatever `runner.run` raised for a row of this job.
         """
         ended: asyncio.Future[Outputs] = self._loop.create_future()
-
-        def tell(job: Job) -> None:
-            if not ended.done():
-                try:
-                    ended.set_result(job.result())
-                except Exception as error:
-                    ended.set_exception(error)
-
+        tell = partial(resolve, ended)
         job = self.enqueue(runner, parts, tell, timeout_s, let_in=let_in, patient=patient)
         try:
             return await ended
         finally:  # also when the caller was cancelled: nobody waits for the rest
             self.withdraw(job)
+            del ended, tell  # an error that comes from here would know itself by them
 
     def enqueue(
         self,

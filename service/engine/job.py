@@ -1,5 +1,6 @@
 """What the engine makes of one caller's rows: a job, an entry for each shape, pieces in batches."""
 
+import asyncio
 import logging
 import math
 from collections.abc import Callable
@@ -95,15 +96,13 @@ class Job:
         self.seconds += entry.count * pool.row_seconds
         self.is_short = self.is_short and pool.short_rows > 0
 
-    def result(self) -> Outputs:
-        """What came back, once there is a result.
+    @property
+    def result(self) -> Outputs | Exception:
+        """What came back or what it has failed with, once there is a result.
 
-        Raises:
-            Exception: whatever the job has failed with.
+        Not raised: an error knows the frames it was raised in, and these know who asked.
         """
         assert self._result is not None
-        if isinstance(self._result, Exception):
-            raise self._result
         return self._result
 
     def receive(self, piece: "Piece", rows: Array, started: float, seconds: float) -> bool:
@@ -147,6 +146,16 @@ class Job:
         """Let go of the rows and of the caller, who know this job: else a circle would live on."""
         self.entries = []
         self._tell = self._result = None
+
+
+def resolve(ended: "asyncio.Future[Outputs]", job: Job) -> None:
+    """Tell who awaits a job of its result, unless it waits no more."""
+    if ended.done():
+        return
+    if isinstance(job.result, Exception):
+        ended.set_exception(job.result)
+    else:
+        ended.set_result(job.result)
 
 
 class Entry:

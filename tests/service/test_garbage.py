@@ -29,7 +29,7 @@ TIMES = 30  # a search that finds fewer objects than that found none of a reques
 
 ONE = {"item_id": "a", "start": "2024-01-01", "target": [1, 2.5, None]}
 NATIVE = {"model": "tiny", "series": [ONE]}
-MANY = {"model": "tiny", "series": [{**ONE, "item_id": str(n)} for n in range(40)]}
+MANY = {"model": "tiny", "series": [{**ONE, "item_id": str(n)} for n in range(400)]}
 BULK = {"model": "tiny", "y": [1, 2, 3], "sizes": [3], "start": "2024-01-01", "item_ids": ["a"]}
 TIMEGPT = {
     "series": {"y": [1.0, 2.0, 3.0], "sizes": [3], "start_datetime": ["2024-01-01"]},
@@ -55,6 +55,7 @@ Headers = dict[str, str]
 Asked = tuple[str, bytes, Headers, int]
 NONE: Headers = {}
 HANDLER = {"content-encoding": "identity"}  # which the short way leaves to it
+AT_ONCE = {"gatecast-timeout-ms": "1"}  # which is not enough
 SOON = {"gatecast-timeout-ms": "soon"}
 
 
@@ -74,6 +75,8 @@ REQUESTS: dict[str, Asked] = {
     "no such model": asked("/v1/forecast", NATIVE | {"model": "nobody"}, 404),
     "no JSON": ("/v1/forecast", b'{"model":', NONE, 400),
     "wrong": asked("/v1/forecast", NATIVE | {"horizon": 0}, 422),
+    "too soon": asked("/v1/forecast", MANY, 504, AT_ONCE),
+    "too soon, by its handler": asked("/v1/forecast", MANY, 504, AT_ONCE | HANDLER),
     "no such time": asked("/v1/forecast", NATIVE, 400, SOON),
 }
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import threading
 from collections.abc import Awaitable, Callable, Sequence
@@ -245,6 +246,29 @@ def test_who_has_no_time_for_a_short_batch_is_told_so_at_once() -> None:
 
     scenario(story)
     assert runner.batches == []
+
+
+def test_who_was_not_answered_in_time_leaves_nothing_to_the_collector() -> None:
+    runner, times = Gate(), 5
+    found: list[int] = []
+
+    async def story(batcher: Batcher) -> None:
+        running = asking(batcher, runner, Column(1))
+        await asyncio.to_thread(runner.entered.acquire)
+        gc.collect()
+        for _ in range(times):
+            with contextlib.suppress(DeadlineExceeded):
+                await ask(batcher, runner, Column(2), timeout_s=0.001)
+        found.append(gc.collect())
+        runner.opened.set()
+        await running
+
+    gc.disable()
+    try:
+        scenario(story)
+    finally:
+        gc.enable()
+    assert found[0] < times
 
 
 def test_a_job_that_came_in_a_turn_is_not_run_once_the_batcher_is_closed() -> None:
