@@ -20,7 +20,7 @@ from service.contract.forecast import CONTEXT
 from service.engine.batcher import Batcher
 from service.engine.job import NOWHERE, Job, Timing
 from service.engine.runner import Rows
-from service.errors import ServiceError, TooLarge
+from service.errors import Overloaded, ServiceError, TooLarge
 from service.repository.live import AnyModel, Repository
 from service.shadow import PATIENCE_S, Again, Shadow, tensors_apart
 from service.telemetry import metrics
@@ -160,13 +160,11 @@ class Inference:
         """A question has been answered by this model; perhaps its shadow is asked the same."""
         self._shadow.offer(model, again)
 
-    def check_room(self, timeout_s: float | None) -> None:
-        """Refuse before a body is parsed what would wait too long.
-
-        Raises:
-            Overloaded: others wait already for longer than the timeout.
+    def no_room(self, timeout_s: float | None) -> Overloaded | None:
+        """What a caller is told before its body is parsed, where others wait already for longer
+        than its timeout; None: it may come in.
         """
-        self.batcher.check_room(timeout_s)
+        return self.batcher.no_room(timeout_s)
 
     def check_rows(self, rows: int, field: str = "series") -> None:
         """Refuse what could never wait in the queue.

@@ -18,13 +18,14 @@ import httptools
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
-from service.api.direct import Direct
+from service.api.direct import Direct, default_headers
 from service.api.front import Front
 from service.api.hangup import HANGUP, Hangup
 from service.api.heads import Head, Heads, read_head
 from service.api.one_write import OneWrite
 from service.api.patience import Patience
 from service.api.responses import answer_error, error_response
+from service.api.turnstile import judge
 from service.api.unread import unread_s
 from service.drain import DrainingProtocol
 from service.errors import Malformed, ServiceError, TooLarge, TooSlow, Unavailable
@@ -54,7 +55,7 @@ class Connection(DrainingProtocol):
     _has_read = False
     _unread_s = 0.0  # for which what has just come had waited
     patience: Patience
-    _settings: Settings
+    _settings = _DEFAULTS
     _hangup: Hangup
     _socket: asyncio.Transport
     _answers: OneWrite  # around it, for uvicorn
@@ -67,7 +68,6 @@ class Connection(DrainingProtocol):
         self._socket = transport
         self._answers = OneWrite(transport)
         self._front = self.app if isinstance(self.app, Front) else None
-        self._settings = _DEFAULTS
         if self._front is not None:
             self._heads, self._house = self._front.heads, self._front.house
             self._settings = self._house.settings
@@ -92,7 +92,7 @@ class Connection(DrainingProtocol):
         known = self._heads.find(data) if begins and self._heads is not None else None
         if known is not None:
             self.patience.rest()
-            self._begin(*known)
+            self._begin_whole(*known)
             return
         self._parse(data)
         if begins and self.cycle is not before:
@@ -141,10 +141,22 @@ class Connection(DrainingProtocol):
         else:
             self._begin(read_head(target, self.headers, self.parser))
 
-    def _begin(self, head: Head, body: bytes | None = None) -> None:
+    def _begin_whole(self, head: Head, body: bytes) -> None:
+        """The same where all of it has come: whom there is no room for is told so at once."""
+        is_next = self.cycle is None or self.cycle.response_complete
+        of = head, self._house, self._unread_s, default_headers(self)
+        verdict = is_next and not self.flow.write_paused and judge(*of)
+        if isinstance(verdict, bool):
+            self._begin(head, body, is_let_in=verdict)
+        else:
+            self._socket.write(verdict)
+            self.server_state.total_requests += 1
+            self._rest()
+
+    def _begin(self, head: Head, body: bytes | None = None, *, is_let_in: bool = False) -> None:
         """Answer a request of a dialect when those before it are answered."""
         before = self.cycle
-        direct = Direct(self, self._socket, head, self._house, self._hangup, body)
+        direct = Direct(self, self._socket, head, self._house, self._hangup, body, is_let_in)
         direct.arrived -= self._unread_s
         self.cycle = cast(RequestResponseCycle, direct)
         if before is None or before.response_complete:
@@ -263,8 +275,8 @@ class Connection(DrainingProtocol):
             self.transport.close()
 
     def _too_slow(self, part: _Part) -> TooSlow:
-        allowed = self._time_for(part)
-        return TooSlow(f"the {part.value} of the request did not come within {allowed:g} s")
+        message = f"the {part.value} of the request did not come within {self._time_for(part):g} s"
+        return TooSlow(message)
 
     def _refuse(self, error: ServiceError) -> None:
         """Answer outside of any exchange, and hang up."""
@@ -283,6 +295,6 @@ class Connection(DrainingProtocol):
         name = request_id(None)
         witness = None if self._front is None else self._house.witness
         if witness is not None:
-            client = None if self.client is None else self.client[0]
+            client = self.client and self.client[0]
             witness.saw(outside(name, str(error.status), sent, client))
         return name.encode()

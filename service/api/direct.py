@@ -37,6 +37,7 @@ class Direct(Exchange):
         "_awaited",
         "_chunks",
         "_connection",
+        "_is_let_in",
         "_late",
         "_more",
         "_route",
@@ -57,11 +58,16 @@ class Direct(Exchange):
         house: House,
         hangup: Hangup,
         body: bytes | None = None,
+        is_let_in: bool = False,
     ) -> None:
-        """`body` where all of it has come; else `feed` brings it, and `finish_body` its end."""
+        """`body` where all of it has come; else `feed` brings it, and `finish_body` its end.
+
+        `is_let_in`: there is room, and everyone may ask.
+        """
         target = head.target
         super().__init__(house, target.parameters, target.query, head.headers, hangup)
         self.head = head
+        self._is_let_in = is_let_in
         self._connection = connection
         self._transport = transport
         self._route = target.route
@@ -84,7 +90,7 @@ class Direct(Exchange):
 
     def begin(self) -> None:
         """Refuse at once, or go on when the body is there where that may spare a task."""
-        reply = refuse(self._route, self)
+        reply = None if self._is_let_in else refuse(self._route, self)
         if reply is not None or self._route.express is None or self.hangup.happened:
             self._answer(reply)
         elif not self._more:

@@ -84,14 +84,7 @@ class Exchange(ABC):
         Raises:
             Malformed: the header is not a whole number of milliseconds.
         """
-        text = self._by_name.get(TIMEOUT)
-        if text is None:
-            return None
-        if not text.isdigit() or not 1 <= int(text[:12]) <= LONGEST_TIMEOUT_MS:
-            name, came = TIMEOUT.decode(), text[:40].decode("latin-1")
-            expected = f"whole milliseconds, 1 to {LONGEST_TIMEOUT_MS}"
-            raise Malformed(f"header {name} is {came!r}, expected {expected}", name)
-        return max(int(text) / 1000 - self.seconds, 0.0)
+        return time_left(self._by_name, self.seconds)
 
     def admit(self, scope: Scope | None) -> None:
         """Let the caller in; None lets in everyone.
@@ -224,6 +217,26 @@ class Exchange(ABC):
             TooLarge: more than `limit` bytes arrive.
             ClientDisconnect: the caller hung up.
         """
+
+
+def time_left(headers: dict[bytes, bytes], passed_s: float) -> float | None:
+    """Seconds that the caller is still willing to wait; None: nothing was said.
+
+    Args:
+        headers: by name in lower case.
+        passed_s: seconds since they had come.
+
+    Raises:
+        Malformed: the header is not a whole number of milliseconds.
+    """
+    text = headers.get(TIMEOUT)
+    if text is None:
+        return None
+    if not text.isdigit() or not 1 <= int(text[:12]) <= LONGEST_TIMEOUT_MS:
+        name, came = TIMEOUT.decode(), text[:40].decode("latin-1")
+        expected = f"whole milliseconds, 1 to {LONGEST_TIMEOUT_MS}"
+        raise Malformed(f"header {name} is {came!r}, expected {expected}", name)
+    return max(int(text) / 1000 - passed_s, 0.0)
 
 
 def too_long(limit: int) -> TooLarge:

@@ -101,11 +101,11 @@ def refuse(route: Route, exchange: Exchange) -> Reply | None:
     """The answer to who may not do this or for whom there is no room; None for all others."""
     try:
         exchange.admit(route.scope)
-        if route.runs_model:
-            exchange.house.inference.check_room(exchange.timeout_s)
+        timeout_s = exchange.timeout_s if route.runs_model else None
     except ServiceError as error:
         return answer_error(error, route.errors, exchange.marks)
-    return None
+    full = exchange.house.inference.no_room(timeout_s) if route.runs_model else None
+    return None if full is None else answer_error(full, route.errors, exchange.marks)
 
 
 async def answer(route: Route, exchange: Exchange) -> Reply | None:

@@ -125,6 +125,11 @@ def answer_error(error: ServiceError, errors: Errors, marks: Marks = NO_MARKS) -
         marks: of the request, for a line of the log about it.
     """
     observe_error(error, marks)
+    return error_reply(error, errors)
+
+
+def error_reply(error: ServiceError, errors: Errors) -> Reply:
+    """The same, counted nowhere."""
     response = errors(error)
     if isinstance(error, Overloaded | RateLimited | Unavailable) and error.retry_after is not None:
         response.raw_headers.append((b"retry-after", b"%d" % error.retry_after))

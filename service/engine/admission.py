@@ -50,11 +50,11 @@ class Admission:
         """Seconds that are left of a timeout, part of which may have passed unread."""
         return max(timeout_s - self._pulse.lateness, 0.0)
 
-    def judge_early(self, timeout_s: float) -> None:
-        """Refuse before anything is known of a job but its time.
+    def no_room(self, timeout_s: float) -> Overloaded | None:
+        """What is said before anything is known of a job but its time; None: it is let in.
 
-        Raises:
-            Overloaded: those who wait already would make it wait too long.
+        Not raised: most who come in overload are told this, and an error that is raised and caught
+        costs as much as the judgement.
         """
         now = time.monotonic()
         while self._expected and now - self._expected[0] > SOON_S:
@@ -64,8 +64,9 @@ class Admission:
             ahead = self.caution * self._usual * len(self._expected) / self._lanes
             wait = self._expected_wait(now) + ahead + self._passing + self._least_refused
             if wait > allowance:
-                raise _too_busy(wait, allowance)
+                return _too_busy(wait, allowance)
         self._expected.append(now)
+        return None
 
     def pass_by(self, job: Job, now: float) -> None:
         """Learn from a job that waits for nobody."""
@@ -134,7 +135,7 @@ class Admission:
 def _too_busy(wait: float, allowance: float) -> Overloaded:
     retry_after = math.ceil(wait - allowance) or 1
     return Overloaded(
-        f"the answer would take {wait:.3g} s and the request allows {allowance:.3g} s; try again "
+        f"the answer would take {wait:.2g} s and the request allows {allowance:.2g} s; try again "
         f"in {retry_after} s",
         retry_after,
     )

@@ -29,7 +29,7 @@ from service.engine.pool import Pool, Pools
 from service.engine.pulse import Pulse
 from service.engine.runner import Rows, Runner
 from service.engine.turn import Turn
-from service.errors import DeadlineExceeded, Unavailable
+from service.errors import DeadlineExceeded, Overloaded, Unavailable
 
 
 class Batcher:
@@ -180,13 +180,12 @@ class Batcher:
                 self._line.leave(job)
         job.forget()
 
-    def check_room(self, timeout_s: float | None = None) -> None:
-        """Refuse as early as possible, before a body is read, what `submit` would refuse.
-
-        Raises:
-            Overloaded: those who wait already would make a caller wait too long.
+    def no_room(self, timeout_s: float | None = None) -> Overloaded | None:
+        """What a caller is told as early as possible, before its body is read, where those who wait
+        already would make it wait too long; None: it may come in.
         """
-        self._admission.judge_early(self.default_timeout_s if timeout_s is None else timeout_s)
+        timeout_s = self.default_timeout_s if timeout_s is None else timeout_s
+        return self._admission.no_room(timeout_s)
 
     def _wake(self, job: Job) -> None:
         """Let somebody take the rows: the event loop at the end of its turn, or lane threads."""

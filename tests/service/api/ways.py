@@ -68,12 +68,11 @@ class Service:
         made: Any = self._config.http_protocol_class
         return cast(asyncio.Protocol, made(self._config, self.state, {"drain": self.drain}))
 
-    def check_room(self, _: float | None) -> None:
-        if self.is_full:
-            raise Overloaded("no room; try again in 7 s", 7)
+    def no_room(self, _: float | None) -> Overloaded | None:
+        return Overloaded("no room; try again in 7 s", 7) if self.is_full else None
 
     def _house(self) -> House:
-        inference: Any = SimpleNamespace(check_room=self.check_room)
+        inference: Any = SimpleNamespace(no_room=self.no_room)
         none = cast(Any, None)
         return House(self._settings, inference, none, none, none, self.drain, None, self._cors)
 

@@ -49,9 +49,7 @@ class Door:
     def let_in(self, timeout_s: float, most: int) -> int:
         """How many of so many callers pass the early look."""
         for count in range(most):
-            try:
-                self.admission.judge_early(timeout_s)
-            except Overloaded:
+            if self.admission.no_room(timeout_s) is not None:
                 return count
         return most
 
@@ -71,11 +69,11 @@ def test_a_herd_that_has_not_joined_the_line_yet_is_counted(door: Door) -> None:
 
 
 def test_who_joins_the_line_is_counted_once(door: Door) -> None:
-    door.admission.judge_early(60)
+    door.admission.no_room(60)
     before = door.let_in(timeout_s=10, most=1000)
     door.now += 2 * SOON_S  # all of those are slow
     for _ in range(8):
-        door.admission.judge_early(60)
+        door.admission.no_room(60)
         door.join(door.job())
     assert door.let_in(timeout_s=10, most=1000) in (before - 7, before - 8)
 
@@ -90,13 +88,12 @@ def test_a_caller_whose_body_does_not_come_holds_nobody_up(door: Door) -> None:
 
 def test_the_time_to_the_judgement_is_foreseen(door: Door) -> None:
     for _ in range(100):
-        door.admission.judge_early(60)
+        door.admission.no_room(60)
         door.now += SOON_S / 2  # the body is read meanwhile
         door.admission.judge(door.job(), door.now)
-    door.admission.judge_early(60)
-    with pytest.raises(Overloaded):
-        door.admission.judge_early(CAUTION * ROW_S + SOON_S / 4)
-    door.admission.judge_early(CAUTION * ROW_S + SOON_S)
+    door.admission.no_room(60)
+    assert door.admission.no_room(CAUTION * ROW_S + SOON_S / 4) is not None
+    assert door.admission.no_room(CAUTION * ROW_S + SOON_S) is None
 
 
 def test_a_job_that_could_never_be_let_in_tells_nothing_of_the_usual_one(door: Door) -> None:
