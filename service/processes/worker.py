@@ -120,7 +120,11 @@ class Worker(uvicorn.Server):
         self.lifespan.state["drain"].announced = True
 
     def _read(self) -> None:
-        """Take connections that have arrived; of a crowd, some in each turn of the event loop."""
+        """Take connections that have arrived; of a crowd, some in each turn of the event loop.
+
+        The parent is told before a byte of theirs is read: from then on nobody else can answer
+        them. Once for all of them, because each report wakes it.
+        """
         assert self._channel is not None
         try:
             for _ in range(AT_ONCE):
@@ -130,10 +134,11 @@ class Worker(uvicorn.Server):
                 else:
                     self._obey(order)
         except BlockingIOError:
-            return
+            pass
         except (Closed, ConnectionError):
             asyncio.get_running_loop().remove_reader(self._channel)
             self._obey(LEAVE)
+        self._report()
 
     def _obey(self, order: bytes) -> None:
         if order == ANNOUNCE:
@@ -142,10 +147,8 @@ class Worker(uvicorn.Server):
             self.force_exit |= order == NOW
             self.should_exit = True
             self._last_taken.set()
-        self._report()
 
     def _take(self, connection: socket.socket | None) -> None:
-        """Say so before a byte is read: from now on nobody else can answer it."""
         self._taken += 1
         if connection is not None and self._is_full():
             from service.telemetry import metrics  # whose folder is named after this file is read
@@ -160,7 +163,6 @@ class Worker(uvicorn.Server):
             task = loop.create_task(self._open(connection))
             task.add_done_callback(self._arrived)
             self._arriving.add(task)
-        self._report()
 
     def _is_full(self) -> bool:
         """Whether no more handshakes may begin; without TLS, `Connection` says so to the caller."""
