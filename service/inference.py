@@ -235,11 +235,11 @@ class Underway:
 
     def _ended(self, job: Job) -> None:
         ending: Ending
-        timing, reason = NOWHERE, ""
-        if isinstance(job.result, Exception):
-            ending, reason = job.result, getattr(job.result, "error_type", "internal")
+        result, timing, reason = job.result, NOWHERE, ""
+        if isinstance(result, Exception):
+            ending, reason = result, getattr(result, "error_type", "internal")
         else:
-            outputs, timing = job.result
+            outputs, timing = result
             ending = _in_order(self._parts, outputs), timing
         self._count(timing, reason)
         tell, self._tell = self._tell, None  # who is told keeps this: a circle would live on

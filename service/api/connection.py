@@ -12,7 +12,6 @@ And it waits for ever for the rest of a head or a body, and for a caller who doe
 
 import asyncio
 from enum import Enum
-from typing import cast
 
 import httptools
 from uvicorn._types import ASGI3Application
@@ -72,7 +71,7 @@ class Connection(DrainingProtocol):
             self._heads, self._house = self._front.heads, self._front.house
             self._settings = self._house.settings
         self.patience = Patience(self.loop, self._give_up)
-        super().connection_made(cast(asyncio.Transport, self._answers))
+        super().connection_made(self._answers)  # type: ignore[arg-type]  # it passes on the rest
         self.patience.wait(self._settings.head_timeout_s)
         if len(self.connections) > self._settings.max_connections:
             self._refuse(Unavailable("there are too many connections; come again later"))
@@ -82,7 +81,7 @@ class Connection(DrainingProtocol):
         super().connection_lost(exc)
         self.patience.leave()
         self._hangup.happen()
-        self.cycle = cast(RequestResponseCycle, None)  # which knows its connection, too
+        self.cycle = None  # type: ignore[assignment]  # which knows its connection, too
 
     def data_received(self, data: bytes) -> None:
         """Answer a request with a known head, or feed the parser."""
@@ -158,7 +157,7 @@ class Connection(DrainingProtocol):
         before = self.cycle
         direct = Direct(self, self._socket, head, self._house, self._hangup, body, is_let_in)
         direct.arrived -= self._unread_s
-        self.cycle = cast(RequestResponseCycle, direct)
+        self.cycle = direct  # type: ignore[assignment]  # as far as it asks for one
         if before is None or before.response_complete:
             direct.begin()
         else:
@@ -206,12 +205,14 @@ class Connection(DrainingProtocol):
 
     def on_response_complete(self) -> None:
         """An answer has ended; the next request that waits has its turn."""
-        self._answers.end()
+        if self._answers.has_begun:
+            self._answers.end()
         self.server_state.total_requests += 1
-        if self.transport.is_closing():
+        if self._socket.is_closing():
             self.patience.wait(self.timeout_keep_alive)  # for the caller to read the rest
             return
-        self.flow.resume_reading()
+        if self.flow.read_paused:
+            self.flow.resume_reading()
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
         else:
@@ -247,9 +248,8 @@ class Connection(DrainingProtocol):
             self.patience.rest()
 
     def _time_for(self, part: _Part) -> float:
-        if part is _Part.HEAD:
-            return self._settings.head_timeout_s
-        return self._settings.body_timeout_s
+        settings = self._settings
+        return settings.head_timeout_s if part is _Part.HEAD else settings.body_timeout_s
 
     def _give_up(self) -> None:
         """Hang up on who keeps us waiting; those who have begun to ask are told why.

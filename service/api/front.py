@@ -6,6 +6,7 @@ pass by ASGI, too: see `direct`.
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import lru_cache
 from typing import Any
@@ -135,7 +136,7 @@ def abandon(route: Route, exchange: Exchange) -> None:
 def conclude(route: Route, exchange: Exchange, reply: Reply | None) -> None:
     """Count an exchange that has ended, with an answer or with nobody to give it to."""
     status = metrics.CANCELLED if reply is None else str(reply.status_code)
-    metrics.observe_request(route.path, status, exchange.seconds)
+    metrics.observe_request(route.path, status, time.perf_counter() - exchange.arrived)
     if exchange.house.witness is not None:
         sent = 0 if reply is None else reply.sent
         exchange.house.witness.saw(exchange.account(route.method, route.path, status, sent))

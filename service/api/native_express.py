@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import NamedTuple
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import orjson
@@ -72,16 +71,13 @@ def ask(exchange: Exchange, body: bytes) -> Asked | None:
     return Asked(model, question.rows(plan.buckets, dates), exchange.timeout_s, write)
 
 
-PLANS: WeakKeyDictionary[AnyModel, dict[tuple[int | None, Levels | None], _Plan | None]]
-PLANS = WeakKeyDictionary()
 _MOST_PLANS = 256  # of one model
 
 
 def _plan(model: AnyModel, horizon: int | None, levels: Levels | None) -> _Plan | None:
     """That of a model, made once; None where it has no such horizon or level."""
-    plans = PLANS.get(model)
-    if plans is None:
-        plans = PLANS[model] = {}
+    plans: dict[tuple[int | None, Levels | None], _Plan | None]
+    plans = model.notes.setdefault(_Plan, {})
     key = horizon, levels
     if key not in plans:
         if len(plans) >= _MOST_PLANS:

@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -100,6 +101,7 @@ def answer_headers(model: str, version: int, timing: Timing, arrived: float) -> 
     ]
 
 
+@lru_cache(maxsize=256)
 def model_header(model: str, version: int) -> tuple[bytes, bytes]:
     """Who answered."""
     return b"gatecast-model", b"%s@%d" % (model.encode(), version)

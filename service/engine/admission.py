@@ -120,9 +120,11 @@ class Admission:
 
     def _own_seconds(self, job: Job) -> float:
         """What a job takes on an idle service."""
-        if job.rows <= self._line.max_batch_rows:
-            return max([one.pool.cost.seconds(one.count) for one in job.entries])
-        return job.seconds / self._lanes
+        if job.rows > self._line.max_batch_rows:
+            return job.seconds / self._lanes
+        if len(job.entries) == 1:
+            return job.entries[0].pool.cost.seconds(job.rows)
+        return max([one.pool.cost.seconds(one.count) for one in job.entries])
 
     def _expected_wait(self, now: float) -> float:
         """Until a lane takes a row that comes now, if none overtakes it."""

@@ -221,10 +221,11 @@ class Batcher:
             return False
         results = batch.run()
         self._admission.until.pop(me)
-        delivered = threading.Event()
-        self._loop.call_soon_threadsafe(self._deliver, batch, results, delivered.set)
+        delivered = threading.Lock()  # an event would be one, and a list of who waits for it
+        delivered.acquire()
+        self._loop.call_soon_threadsafe(self._deliver, batch, results, delivered.release)
         if self._line.rows < self.max_batch_rows:
-            delivered.wait()
+            delivered.acquire()
         self._ran[me] = batch
         return True
 

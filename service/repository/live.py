@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
-from typing import Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 from service.contract import artifact, layout
 from service.contract.aliases import CANARY, LIVE, SHADOW, Which
@@ -30,6 +30,7 @@ class LiveModel(Generic[M_co]):
 
     metadata: M_co
     runtime: Runtime
+    notes: dict[object, Any] = field(default_factory=dict, repr=False)  # of those who answer by it
 
 
 AnyModel = LiveModel[Metadata]
