@@ -12,6 +12,7 @@ from service.errors import DeadlineExceeded, Overloaded, ServiceError
 # Callers come in herds: all that one look at the sockets finds would be let in by a line that none
 # of them has joined yet. One who is still to come after this time is slow, and holds nobody up.
 SOON_S = 0.05
+AGAIN_S = 0.001  # for which whoever allows the same time as one just refused is refused as well
 _MEMORY = 16  # jobs
 # Times the expected wait: who is let in and comes too late has cost others their place. One such
 # makes the next ones wait for more room; each answer in time that has used up most of it, for a
@@ -36,6 +37,7 @@ class Admission:
         self.caution = CAUTION
         self._passing = 0.0  # seconds from there to the judgement
         self._usual = 0.0  # seconds of lanes that a job takes
+        self._refused: tuple[float, float, Overloaded] | None = None  # until when, its time, what
 
     def expired(self) -> None:
         """One who was let in was not answered in time."""
@@ -57,6 +59,8 @@ class Admission:
         costs as much as the judgement.
         """
         now = time.monotonic()
+        if self._refused is not None and now < self._refused[0] and timeout_s == self._refused[1]:
+            return self._refused[2]
         while self._expected and now - self._expected[0] > SOON_S:
             self._expected.popleft()
         if self._expected or self._line.rows or self.until:
@@ -64,7 +68,9 @@ class Admission:
             ahead = self.caution * self._usual * len(self._expected) / self._lanes
             wait = self._expected_wait(now) + ahead + self._passing + self._least_refused
             if wait > allowance:
-                return _too_busy(wait, allowance)
+                full = _too_busy(wait, allowance)
+                self._refused = now + AGAIN_S, timeout_s, full
+                return full
         self._expected.append(now)
         return None
 

@@ -6,7 +6,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from service.engine.admission import CAUTION, LEAST_CAUTION, MOST_CAUTION, SOON_S, Admission
+from service.engine.admission import (
+    AGAIN_S,
+    CAUTION,
+    LEAST_CAUTION,
+    MOST_CAUTION,
+    SOON_S,
+    Admission,
+)
 from service.engine.batch import Batch
 from service.engine.job import Job, Piece
 from service.engine.line import Line
@@ -94,6 +101,17 @@ def test_the_time_to_the_judgement_is_foreseen(door: Door) -> None:
     door.admission.no_room(60)
     assert door.admission.no_room(CAUTION * ROW_S + SOON_S / 4) is not None
     assert door.admission.no_room(CAUTION * ROW_S + SOON_S) is None
+
+
+def test_for_a_moment_whoever_allows_as_much_time_is_refused_in_the_same_words(door: Door) -> None:
+    door.let_in(timeout_s=10, most=1000)
+    first = door.admission.no_room(10)
+    assert first is not None
+    door.now += AGAIN_S / 2
+    assert door.admission.no_room(10) is first
+    assert door.admission.no_room(60) is None
+    door.now += 2 * SOON_S  # nobody waits any more
+    assert door.admission.no_room(10) is None
 
 
 def test_a_job_that_could_never_be_let_in_tells_nothing_of_the_usual_one(door: Door) -> None:
