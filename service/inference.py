@@ -240,7 +240,10 @@ class Underway:
             ending, reason = result, getattr(result, "error_type", "internal")
         else:
             outputs, timing = result
-            ending = _in_order(self._parts, outputs), timing
+            try:
+                ending = _in_order(self._parts, outputs), timing
+            except Exception as error:  # a mistake of ours, of which the caller must be told
+                ending, timing, reason = error, NOWHERE, "internal"
         self._count(timing, reason)
         tell, self._tell = self._tell, None  # who is told keeps this: a circle would live on
         if tell is not None:
