@@ -12,6 +12,7 @@ And it waits for ever for the rest of a head or a body, and for a caller who doe
 
 import asyncio
 from enum import Enum
+from typing import cast
 
 import httptools
 from uvicorn._types import ASGI3Application
@@ -71,7 +72,7 @@ class Connection(DrainingProtocol):
             self._heads, self._house = self._front.heads, self._front.house
             self._settings = self._house.settings
         self.patience = Patience(self.loop, self._give_up)
-        super().connection_made(self._answers)  # type: ignore[arg-type]  # it passes on the rest
+        super().connection_made(cast(asyncio.Transport, self._answers))
         self.patience.wait(self._settings.head_timeout_s)
         if len(self.connections) > self._settings.max_connections:
             self._refuse(Unavailable("there are too many connections; come again later"))
@@ -81,7 +82,7 @@ class Connection(DrainingProtocol):
         super().connection_lost(exc)
         self.patience.leave()
         self._hangup.happen()
-        self.cycle = None  # type: ignore[assignment]  # which knows its connection, too
+        self.cycle = cast(RequestResponseCycle, None)  # which knows its connection, too
 
     def data_received(self, data: bytes) -> None:
         """Answer a request with a known head, or feed the parser."""
@@ -91,7 +92,7 @@ class Connection(DrainingProtocol):
         known = self._heads.find(data) if begins and self._heads is not None else None
         if known is not None:
             self.patience.rest()
-            self._begin_whole(*known)
+            self._begin(*known)
             return
         self._parse(data)
         if begins and self.cycle is not before:
@@ -140,25 +141,25 @@ class Connection(DrainingProtocol):
         else:
             self._begin(read_head(target, self.headers, self.parser))
 
-    def _begin_whole(self, head: Head, body: bytes) -> None:
-        """The same where all of it has come: whom there is no room for is told so at once."""
-        is_next = self.cycle is None or self.cycle.response_complete
-        of = head, self._house, self._unread_s, default_headers(self)
-        verdict = is_next and not self.flow.write_paused and judge(*of)
-        if isinstance(verdict, bool):
-            self._begin(head, body, is_let_in=verdict)
-        else:
-            self._socket.write(verdict)
-            self.server_state.total_requests += 1
-            self._rest()
+    def _begin(self, head: Head, body: bytes | None = None) -> None:
+        """Answer a request of a dialect when those before it are answered.
 
-    def _begin(self, head: Head, body: bytes | None = None, *, is_let_in: bool = False) -> None:
-        """Answer a request of a dialect when those before it are answered."""
-        before = self.cycle
+        Where all of it has come, whom there is no room for is told so at once.
+        """
+        is_next = self.cycle is None or self.cycle.response_complete
+        is_let_in = False
+        if is_next and body is not None and not self.flow.write_paused:
+            verdict = judge(head, self._house, self._unread_s, default_headers(self))
+            if isinstance(verdict, bytes):
+                self._socket.write(verdict)
+                self.server_state.total_requests += 1
+                self._rest()
+                return
+            is_let_in = verdict
         direct = Direct(self, self._socket, head, self._house, self._hangup, body, is_let_in)
         direct.arrived -= self._unread_s
-        self.cycle = direct  # type: ignore[assignment]  # as far as it asks for one
-        if before is None or before.response_complete:
+        self.cycle = cast(RequestResponseCycle, direct)
+        if is_next:
             direct.begin()
         else:
             self.flow.pause_reading()
@@ -205,14 +206,12 @@ class Connection(DrainingProtocol):
 
     def on_response_complete(self) -> None:
         """An answer has ended; the next request that waits has its turn."""
-        if self._answers.has_begun:
-            self._answers.end()
+        self._answers.end()
         self.server_state.total_requests += 1
-        if self._socket.is_closing():
+        if self.transport.is_closing():
             self.patience.wait(self.timeout_keep_alive)  # for the caller to read the rest
             return
-        if self.flow.read_paused:
-            self.flow.resume_reading()
+        self.flow.resume_reading()
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
         else:

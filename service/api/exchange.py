@@ -84,7 +84,7 @@ class Exchange(ABC):
         Raises:
             Malformed: the header is not a whole number of milliseconds.
         """
-        return time_left(self._by_name, time.perf_counter() - self.arrived)
+        return time_left(self._by_name, self.seconds)
 
     def admit(self, scope: Scope | None) -> None:
         """Let the caller in; None lets in everyone.

@@ -6,7 +6,6 @@ pass by ASGI, too: see `direct`.
 """
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import lru_cache
 from typing import Any
@@ -102,10 +101,12 @@ def refuse(route: Route, exchange: Exchange) -> Reply | None:
     """The answer to who may not do this or for whom there is no room; None for all others."""
     try:
         exchange.admit(route.scope)
-        timeout_s = exchange.timeout_s if route.runs_model else None
+        if not route.runs_model:
+            return None
+        timeout_s = exchange.timeout_s
     except ServiceError as error:
         return answer_error(error, route.errors, exchange.marks)
-    full = exchange.house.inference.no_room(timeout_s) if route.runs_model else None
+    full = exchange.house.inference.no_room(timeout_s)
     return None if full is None else answer_error(full, route.errors, exchange.marks)
 
 
@@ -136,7 +137,7 @@ def abandon(route: Route, exchange: Exchange) -> None:
 def conclude(route: Route, exchange: Exchange, reply: Reply | None) -> None:
     """Count an exchange that has ended, with an answer or with nobody to give it to."""
     status = metrics.CANCELLED if reply is None else str(reply.status_code)
-    metrics.observe_request(route.path, status, time.perf_counter() - exchange.arrived)
+    metrics.observe_request(route.path, status, exchange.seconds)
     if exchange.house.witness is not None:
         sent = 0 if reply is None else reply.sent
         exchange.house.witness.saw(exchange.account(route.method, route.path, status, sent))

@@ -13,12 +13,12 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 class OneWrite:
     """Around the transport of one connection."""
 
-    __slots__ = ("_held", "_transport", "has_begun", "is_closing")
+    __slots__ = ("_held", "_is_next_a_head", "_transport", "is_closing")
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport
         self._held = b""
-        self.has_begun = False  # an answer
+        self._is_next_a_head = True
         self.is_closing = transport.is_closing
 
     def __getattr__(self, name: str) -> Any:
@@ -26,8 +26,8 @@ class OneWrite:
 
     def write(self, data: bytes) -> None:
         """Hold a head back until more comes."""
-        if not self.has_begun and data != CONTINUE:
-            self.has_begun = True
+        if self._is_next_a_head and data != CONTINUE:
+            self._is_next_a_head = False
             self._held = data
         elif self._held:
             self._transport.write(self._held + data)
@@ -38,7 +38,7 @@ class OneWrite:
     def end(self) -> None:
         """The answer is complete, also one without a body; what is written next is a head."""
         self._flush()
-        self.has_begun = False
+        self._is_next_a_head = True
 
     def close(self) -> None:
         """Send what is held, then hang up."""

@@ -11,7 +11,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from service.api.exchange import time_left
 from service.api.heads import Head
-from service.api.responses import Errors, error_reply
+from service.api.responses import Errors, error_reply, observe_error
 from service.errors import Malformed, Overloaded
 from service.house import House
 from service.telemetry import metrics
@@ -45,7 +45,7 @@ def judge(head: Head, house: House, waited_s: float, defaults: bytes) -> bytes |
         return True
     said, body = _words(route.errors, full.message, full.retry_after)
     name = request_id(head.headers.get(REQUEST_ID)).encode()
-    metrics.refuse(full.error_type)
+    observe_error(full)
     metrics.observe_request(route.path, _STATUS, time.perf_counter() - began + waited_s)
     return b"".join((STATUS_LINE[full.status], defaults, said, name, b"\r\n\r\n", body))
 

@@ -37,7 +37,8 @@ class Admission:
         self.caution = CAUTION
         self._passing = 0.0  # seconds from there to the judgement
         self._usual = 0.0  # seconds of lanes that a job takes
-        self._refused: tuple[float, float, Overloaded] | None = None  # until when, its time, what
+        # Until when whoever allows so many seconds is told this.
+        self._refused: tuple[float, float, Overloaded | None] = (-math.inf, 0.0, None)
 
     def expired(self) -> None:
         """One who was let in was not answered in time."""
@@ -59,8 +60,9 @@ class Admission:
         costs as much as the judgement.
         """
         now = time.monotonic()
-        if self._refused is not None and now < self._refused[0] and timeout_s == self._refused[1]:
-            return self._refused[2]
+        until, allowed, full = self._refused
+        if now < until and timeout_s == allowed:
+            return full
         while self._expected and now - self._expected[0] > SOON_S:
             self._expected.popleft()
         if self._expected or self._line.rows or self.until:
@@ -128,8 +130,6 @@ class Admission:
         """What a job takes on an idle service."""
         if job.rows > self._line.max_batch_rows:
             return job.seconds / self._lanes
-        if len(job.entries) == 1:
-            return job.entries[0].pool.cost.seconds(job.rows)
         return max([one.pool.cost.seconds(one.count) for one in job.entries])
 
     def _expected_wait(self, now: float) -> float:

@@ -221,11 +221,10 @@ class Batcher:
             return False
         results = batch.run()
         self._admission.until.pop(me)
-        delivered = threading.Lock()  # an event would be one, and a list of who waits for it
-        delivered.acquire()
-        self._loop.call_soon_threadsafe(self._deliver, batch, results, delivered.release)
+        delivered = threading.Event()
+        self._loop.call_soon_threadsafe(self._deliver, batch, results, delivered.set)
         if self._line.rows < self.max_batch_rows:
-            delivered.acquire()
+            delivered.wait()
         self._ran[me] = batch
         return True
 
