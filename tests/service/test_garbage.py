@@ -7,23 +7,22 @@ let go of, so that every request would find cold caches.
 import asyncio
 import gc
 import json
-import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from http.client import HTTPResponse
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
-import uvicorn
 from uvicorn.server import ServerState
 
 from service.api.connection import Connection
-from service.app import create_app
+from service.api.front import Front
+from service.processes.worker import configuration
 from service.settings import Settings
 from tests.artifacts import edit
 from tests.end_to_end.openinference import INFER, binary_body, json_body, rows
+from tests.service.api.ways import on_loopback, one_answer, request
 
 TIMES = 30  # a search that finds fewer objects than that found none of a request
 
@@ -82,42 +81,31 @@ REQUESTS: dict[str, Asked] = {
 
 
 @asynccontextmanager
-async def listening(models: Path) -> AsyncIterator[int]:
+async def listening(settings: Settings) -> AsyncIterator[int]:
     """The whole application in this process, on a port of the loopback address."""
-    front = create_app(Settings(models=models, workers=1))
-    config = uvicorn.Config(
-        front, http=Connection, ws="none", access_log=False, proxy_headers=False, log_config=None
-    )
+    config = configuration(settings)
     config.load()
-    state = ServerState()
-    loop = asyncio.get_running_loop()
-    async with front.app.router.lifespan_context(front.app) as shared:
+    app, state = cast(Front, config.loaded_app).app, ServerState()
+    async with app.router.lifespan_context(app) as shared:
 
         def protocol() -> asyncio.Protocol:
             return cast(asyncio.Protocol, Connection(config, state, dict(cast(Any, shared))))
 
-        server = await loop.create_server(protocol, "127.0.0.1", 0)
-        try:
-            yield server.sockets[0].getsockname()[1]
-        finally:
-            server.close()
-            for connection in list(state.connections):
-                connection.transport.abort()
+        async with on_loopback(protocol, state) as port:
+            yield port
 
 
-def ask_again_and_again(port: int, question: Asked, times: int) -> None:
-    """Over one connection, in a thread of its own."""
+async def ask_again_and_again(port: int, question: Asked, times: int) -> None:
+    """Over one connection."""
     path, body, headers, status = question
-    lines = [f"POST {path} HTTP/1.1", "host: x", f"content-length: {len(body)}"]
-    lines += [f"{name}: {value}" for name, value in headers.items()]
-    sent = "\r\n".join(lines).encode() + b"\r\n\r\n" + body
-    with socket.create_connection(("127.0.0.1", port), timeout=60) as opened:
-        for _ in range(times):
-            opened.sendall(sent)
-            answer = HTTPResponse(opened, method="POST")
-            answer.begin()
-            told = answer.read()
-            assert answer.status == status, told
+    lines = [f"{name}: {value}".encode() for name, value in headers.items()]
+    content = request(path.encode(), *lines, body=body)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    for _ in range(times):
+        writer.write(content)
+        told = await one_answer(reader)
+        assert told.startswith(b"HTTP/1.1 %d " % status), told
+    writer.close()
 
 
 @pytest.fixture(scope="module")
@@ -128,13 +116,18 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("name", REQUESTS)
-def test_a_request_leaves_nothing_to_the_collector(models: Path, name: str) -> None:
+def test_a_request_leaves_nothing_to_the_collector(
+    models: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GATECAST_MODELS", str(models))
+    monkeypatch.setenv("GATECAST_WORKERS", "1")
+
     async def scenario() -> int:
-        async with listening(models) as port:
-            await asyncio.to_thread(ask_again_and_again, port, REQUESTS[name], 3)
+        async with listening(Settings()) as port:
+            await ask_again_and_again(port, REQUESTS[name], 3)
             gc.collect()
             gc.disable()
-            await asyncio.to_thread(ask_again_and_again, port, REQUESTS[name], TIMES)
+            await ask_again_and_again(port, REQUESTS[name], TIMES)
             return gc.collect()
 
     usual, interval = gc.get_threshold(), sys.getswitchinterval()

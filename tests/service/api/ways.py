@@ -1,7 +1,7 @@
 """A small dialect on a real socket, answered by our protocol or by uvicorn's own through ASGI."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any, cast
@@ -90,14 +90,23 @@ async def listening(
         limits: further settings.
     """
     service = Service(protocol, keep_alive_s, cors, limits)
-    server = await asyncio.get_running_loop().create_server(service.protocol, "127.0.0.1", 0)
+    async with on_loopback(service.protocol, service.state) as port:
+        yield service, port
+
+
+@asynccontextmanager
+async def on_loopback(
+    protocol: Callable[[], asyncio.Protocol], state: ServerState
+) -> AsyncIterator[int]:
+    """A port that connections of this protocol answer, which `state` knows; they are cut off."""
+    server = await asyncio.get_running_loop().create_server(protocol, "127.0.0.1", 0)
     try:
-        yield service, server.sockets[0].getsockname()[1]
+        yield server.sockets[0].getsockname()[1]
     finally:
         server.close()
-        for connection in list(service.state.connections):
+        for connection in list(state.connections):
             connection.transport.abort()
-        for task in list(service.state.tasks):
+        for task in list(state.tasks):
             task.cancel()
 
 
