@@ -6,6 +6,7 @@ again, and makes the tables again where they are gone, too.
 """
 
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -19,6 +20,7 @@ from service.quality import tables
 BUSY_S = 5.0  # that a writer waits for another process
 CONNECT_S = 3  # whole seconds until a server must have answered
 STATEMENT_MS = 30_000
+_AGAIN_S = 0.01
 
 _LOCK = 0x6761746563617374  # of PostgreSQL, for all writers of this service
 _PRUNED = 10_000  # forecasts deleted in one transaction
@@ -161,8 +163,25 @@ def _options() -> dict[str, Any]:
 
 def _configure(connection: sqlite3.Connection, _: object) -> None:
     connection.isolation_level = None  # transactions begin where `_begin` says so
-    connection.execute("PRAGMA journal_mode=WAL")  # readers do not wait for the writer
+    _keep_a_log(connection)
     connection.execute("PRAGMA synchronous=NORMAL")  # a power cut may take the last second
+
+
+def _keep_a_log(connection: sqlite3.Connection) -> None:
+    """Let readers not wait for the writer.
+
+    Of two that make this change of a new file at once, SQLite tells one at once that the file is
+    locked, whatever its timeout: each would wait for the other.
+    """
+    until = time.monotonic() + BUSY_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+            time.sleep(_AGAIN_S)
 
 
 def _begin(connection: Connection) -> None:
