@@ -12,7 +12,9 @@ demo: $(VENV)/.demo
 	$(BIN)/gatecast train airline
 	@docs/demo $(BIN) $(PORT)
 
-# Lint, types, and every test.
+# Lint, types, and every test. They start hundreds of servers: each would compile its sources anew
+# on a machine that keeps no bytecode.
+test: export PYTHONDONTWRITEBYTECODE :=
 test: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

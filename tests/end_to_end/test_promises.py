@@ -5,6 +5,7 @@ import json
 import re
 from typing import Any
 
+import aiohttp
 import httpx
 import numpy as np
 
@@ -50,10 +51,10 @@ async def _under_load(url: str, many: list[dict[str, Any]]) -> list[dict[str, An
     waiting = iter(many)
 
     async def one_client() -> None:
-        async with httpx.AsyncClient(base_url=url, timeout=60, trust_env=False) as http:
+        async with aiohttp.ClientSession(url) as http:
             for one in waiting:
-                answer = await http.post("/v1/forecast", json=request(one))
-                (answers[one["item_id"]],) = answer.json()["series"]
+                async with http.post("/v1/forecast", json=request(one)) as answer:
+                    (answers[one["item_id"]],) = (await answer.json())["series"]
 
     await asyncio.gather(*(one_client() for _ in range(CLIENTS)))
     return [answers[one["item_id"]] for one in many]
@@ -79,12 +80,13 @@ async def _storm(url: str, bodies: list[bytes], total: int) -> dict[int, int]:
     numbers = iter(range(total))
 
     async def one_client() -> None:
-        async with httpx.AsyncClient(base_url=url, timeout=60, trust_env=False) as http:
+        async with aiohttp.ClientSession(url) as http:
             for number in numbers:
-                answer = await http.post("/v1/forecast", content=bodies[number % len(bodies)])
-                statuses[answer.status_code] = statuses.get(answer.status_code, 0) + 1
-                if answer.status_code == 429:
-                    assert int(answer.headers["retry-after"]) >= 1
+                async with http.post("/v1/forecast", data=bodies[number % len(bodies)]) as answer:
+                    await answer.read()
+                    statuses[answer.status] = statuses.get(answer.status, 0) + 1
+                    if answer.status == 429:
+                        assert int(answer.headers["retry-after"]) >= 1
 
     await asyncio.gather(*(one_client() for _ in range(CLIENTS)))
     return statuses
