@@ -109,35 +109,26 @@ def test_a_version_says_what_training_saw_of_the_targets(
     assert seen.log_scale == pytest.approx(np.log(np.array(scales, float)).mean(), rel=1e-12)
 
 
-def test_the_same_seed_and_data_give_the_same_model_from_csv_and_parquet(
+def test_the_same_data_from_parquet_gives_the_same_model_though_killed_in_the_middle(
     trained: tuple[Path, str], tmp_path: Path
 ) -> None:
-    path = table(tmp_path, "sales.parquet")
-    done = gatecast("train", path, "--horizon", 3, "--freq", "D", "--models", tmp_path)
-    assert done.exit_code == 0, done.output
-    one = (trained[0] / "sales/1/model.onnx").read_bytes()
-    assert (tmp_path / "sales/1/model.onnx").read_bytes() == one
-
-
-def test_a_training_killed_in_the_middle_continues_to_the_same_model(
-    trained: tuple[Path, str], tmp_path: Path
-) -> None:
-    command = [str(Path(sys.executable).with_name("gatecast")), "train", str(table(tmp_path))]
-    command += ["--horizon", "3", "--models", str(tmp_path / "models")]
-    running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    models, path = tmp_path / "models", table(tmp_path, "sales.parquet")
+    command = ["train", str(path), "--horizon", "3", "--freq", "D", "--models", str(models)]
+    program = str(Path(sys.executable).with_name("gatecast"))
+    running = subprocess.Popen([program, *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert running.stderr is not None
     seen = b""
-    while not (tmp_path / "models/.checkpoints/sales.pt").exists():
+    while not (models / ".checkpoints/sales.pt").exists():
         seen += (piece := running.stderr.read(64))  # progress: it blocks until there is more
         assert piece, seen.decode()
     running.kill()
     running.communicate()
-    assert not (tmp_path / "models/sales").exists()
-    done = subprocess.run([*command, "--resume"], capture_output=True, text=True, timeout=200)
-    assert done.returncode == 0, done.stderr
+    assert not (models / "sales").exists()
+    done = gatecast(*command, "--resume")
+    assert done.exit_code == 0, done.output
     one = (trained[0] / "sales/1/model.onnx").read_bytes()
-    assert (tmp_path / "models/sales/1/model.onnx").read_bytes() == one
-    assert not list((tmp_path / "models/.checkpoints").iterdir())
+    assert (models / "sales/1/model.onnx").read_bytes() == one
+    assert not list((models / ".checkpoints").iterdir())
 
 
 @pytest.mark.parametrize(
