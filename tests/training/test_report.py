@@ -66,10 +66,22 @@ def chunks(data: bytes) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("count", [1, 3, 5, 8])
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an ordinary training's pictures."""
+    folder = tmp_path_factory.mktemp("plain") / "new" / "report"
+    report.write(folder, CURVE, run())
+    return folder
+
+
+def test_a_training_of_one_series_makes_all_pictures(plain: Path) -> None:
+    check(plain)
+
+
+@pytest.mark.parametrize("count", [3, 5, 8])
 def test_any_number_of_series_makes_all_pictures(tmp_path: Path, count: int) -> None:
-    report.write(tmp_path / "new" / "report", CURVE, run(count))
-    check(tmp_path / "new" / "report")
+    report.write(tmp_path, CURVE, run(count))
+    check(tmp_path)
 
 
 def test_gaps_in_histories_and_actuals_are_drawn_around(tmp_path: Path) -> None:
@@ -113,9 +125,10 @@ def test_a_horizon_of_one_step_and_few_levels_are_drawn(
     check(tmp_path)
 
 
-@pytest.mark.parametrize("item_id", ["", "$x_1", r"\frac{", "売上", "two\nlines", "long " * 100])
-def test_any_item_id_can_be_a_title(tmp_path: Path, item_id: str) -> None:
-    report.write(tmp_path, CURVE, replace(run(), item_ids=(item_id,)))
+def test_any_item_id_can_be_a_title(tmp_path: Path) -> None:
+    odd = ("", "$x_1", r"\frac{", "売上", "two\nlines", "long " * 100)
+    assert len(odd) <= report.MOST  # each is drawn
+    report.write(tmp_path, CURVE, replace(run(len(odd)), item_ids=odd))
     check(tmp_path)
 
 
@@ -154,27 +167,20 @@ def test_no_picture_has_a_line_for_each_of_many_series(
     assert max(drawn) <= 30
 
 
-def test_the_same_training_gives_the_same_bytes(tmp_path: Path) -> None:
-    for folder in ("one", "two"):
-        report.write(tmp_path / folder, CURVE, run(2))
-    for name in NAMES:
-        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
-
-
-def test_pictures_hold_neither_dates_nor_versions(tmp_path: Path) -> None:
-    report.write(tmp_path, CURVE, run())
-    for path in tmp_path.iterdir():
+def test_pictures_hold_neither_dates_nor_versions(plain: Path) -> None:
+    for path in plain.iterdir():
         assert set(chunks(path.read_bytes())) == {"IHDR", "PLTE", "IDAT", "IEND"}
 
 
-def test_ones_own_settings_neither_matter_nor_change(tmp_path: Path) -> None:
-    report.write(tmp_path / "plain", CURVE, run())
+def test_the_same_training_gives_the_same_bytes_whatever_ones_own_settings(
+    plain: Path, tmp_path: Path
+) -> None:
     with mpl.rc_context({"figure.facecolor": "black", "savefig.dpi": 30, "font.size": 20}):
         before = dict(mpl.rcParams)
-        report.write(tmp_path / "own", CURVE, run())
+        report.write(tmp_path, CURVE, run())
         assert dict(mpl.rcParams) == before
     for name in NAMES:
-        assert (tmp_path / "plain" / name).read_bytes() == (tmp_path / "own" / name).read_bytes()
+        assert (plain / name).read_bytes() == (tmp_path / name).read_bytes()
 
 
 def better(found: Backtest) -> Backtest:
@@ -187,10 +193,8 @@ def later(found: Backtest) -> Backtest:
 
 @pytest.mark.parametrize("change", [better, later])
 def test_another_outcome_makes_another_picture(
-    tmp_path: Path, change: Callable[[Backtest], Backtest]
+    plain: Path, tmp_path: Path, change: Callable[[Backtest], Backtest]
 ) -> None:
-    found = run()
-    report.write(tmp_path / "one", CURVE, found)
-    report.write(tmp_path / "two", replace(CURVE, best_step=150), change(found))
+    report.write(tmp_path, replace(CURVE, best_step=150), change(run()))
     for name in NAMES:
-        assert (tmp_path / "one" / name).read_bytes() != (tmp_path / "two" / name).read_bytes()
+        assert (plain / name).read_bytes() != (tmp_path / name).read_bytes()
