@@ -49,5 +49,6 @@ def test_a_series_gets_the_same_bits_alone_and_in_any_batch(config: NetworkConfi
     rows = histories(config)
     alone = np.concatenate([run([row]) for row in rows])
     assert np.isfinite(alone).all()
+    assert (np.diff(alone, axis=-1) >= 0).all()
     for count in (2, 3, 5, 8, 16, 32, 33):
         assert np.array_equal(run(rows[-count:]), alone[-count:])

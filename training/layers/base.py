@@ -49,7 +49,7 @@ def base(scaled: Scaled, lengths: Tensor, config: NetworkConfig) -> Base:
     """
     lags = _lags(scaled.values, lengths, config)  # [B, H, L]
     missing = torch.isnan(lags)
-    known = (~missing).float()
+    known = torch.where(missing, 0.0, 1.0)
     newest = config.base_seasons  # the first lags are those of the season, newest first
     lag, gap = (x.chunk(len(config.lags), -1) for x in (lags, missing))  # [B, H, 1] each
     seasonal = last = scaled.last

@@ -17,6 +17,8 @@ from training.config import NetworkConfig
 class Decoder(nn.Module):
     """Gates on the base, a centre per step, and positive gaps, so that levels cannot cross."""
 
+    between: Tensor  # [Q gaps, Q levels]
+
     def __init__(self, config: NetworkConfig, features: int, alternatives: int) -> None:
         super().__init__()
         self.horizon, self.signals = config.horizon, config.signals
@@ -33,6 +35,7 @@ class Decoder(nn.Module):
         self.out = nn.Linear(hidden, alternatives + self.levels)
         nn.init.zeros_(self.out.weight)  # untrained, it is the seasonal-naive forecast
         nn.init.zeros_(self.out.bias)
+        self.register_buffer("between", _between(self.levels, self.centre), persistent=False)
 
     def forward(self, state: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
         """State [B, N] and features of each step [B, H, F] -> what to add and how far to move.
@@ -46,11 +49,28 @@ class Decoder(nn.Module):
         x = self.dropout(silu(self.shared(state).unsqueeze(1) + self.place + local))  # [B, H, N]
         out = self.out(x + silu(self.second(x)))
         gates, raw = out[..., : self.alternatives], out[..., self.alternatives :]
-        centre = raw[..., self.centre : self.centre + 1]
-        gaps = _positive(raw) / self.levels
+        return self._around(raw[..., self.centre : self.centre + 1], _positive(raw)), gates
+
+    def _around(self, centre: Tensor, gaps: Tensor) -> Tensor:
+        """The centre [B, H, 1] less or plus all gaps [B, H, Q] from it to each level.
+
+        In a graph that is one product: a node where slices, turns and sums were seven. Either way a
+        level adds something positive to the sum of the one before it, so that none can cross.
+        """
+        gaps = gaps / self.levels
+        if torch.onnx.is_in_onnx_export():
+            return centre + gaps @ self.between
         below = gaps[..., : self.centre].flip(-1).cumsum(-1).flip(-1)
         above = gaps[..., self.centre + 1 :].cumsum(-1)
-        return torch.cat([centre - below, centre, centre + above], -1), gates
+        return torch.cat([centre - below, centre, centre + above], -1)
+
+
+def _between(levels: int, centre: int) -> Tensor:
+    """Where a gap lies between the centre and a level: 1 above it, -1 below it; [gaps, levels]."""
+    gap, level = torch.arange(levels).unsqueeze(1), torch.arange(levels)
+    above = (gap > centre) & (gap <= level)
+    below = (gap < centre) & (gap >= level)
+    return above.float() - below.float()
 
 
 def _positive(x: Tensor) -> Tensor:

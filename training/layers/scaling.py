@@ -55,7 +55,7 @@ def rescale(context: Tensor, lengths: Tensor, seasonality: int, reach: int) -> S
     earlier = reaching[..., reach - seasonality : -seasonality]
     moves = torch.cat([values - last, values - earlier], 1)
     missing = torch.isnan(moves)
-    known = (~missing).float()
+    known = torch.where(missing, 0.0, 1.0)
     moves = torch.where(missing, 0.0, moves)
     counts = known.sum(-1, keepdim=True)  # [B, 2, 1]
     sizes = moves.abs().sum(-1, keepdim=True) / counts.clamp(min=1.0)
@@ -78,4 +78,5 @@ def known_or_zero(x: Tensor) -> Tensor:
 
 def with_mask(x: Tensor) -> Tensor:
     """Values [..., F] with NaN -> the values or 0, then whether each is known: [..., 2 F]."""
-    return torch.cat([known_or_zero(x), (~torch.isnan(x)).float()], -1)
+    missing = torch.isnan(x)
+    return torch.cat([torch.where(missing, 0.0, x), torch.where(missing, 0.0, 1.0)], -1)
