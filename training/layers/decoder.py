@@ -52,14 +52,14 @@ class Decoder(nn.Module):
         return self._around(raw[..., self.centre : self.centre + 1], _positive(raw)), gates
 
     def _around(self, centre: Tensor, gaps: Tensor) -> Tensor:
-        """The centre [B, H, 1] less or plus all gaps [B, H, Q] from it to each level.
+        """The centre [B, H, 1] less or plus the gaps [B, H, Q] from it to each level, over Q.
 
-        In a graph that is one product: a node where slices, turns and sums were seven. Either way a
+        In a graph that is one product: a node where slices, turns and sums were eight. Either way a
         level adds something positive to the sum of the one before it, so that none can cross.
         """
-        gaps = gaps / self.levels
         if torch.onnx.is_in_onnx_export():
-            return centre + gaps @ self.between
+            return centre + gaps @ (self.between / self.levels)
+        gaps = gaps / self.levels
         below = gaps[..., : self.centre].flip(-1).cumsum(-1).flip(-1)
         above = gaps[..., self.centre + 1 :].cumsum(-1)
         return torch.cat([centre - below, centre, centre + above], -1)

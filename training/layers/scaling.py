@@ -44,19 +44,19 @@ def rescale(context: Tensor, lengths: Tensor, seasonality: int, reach: int) -> S
     """
     context = context.unsqueeze(1)  # [B, 1, C]
     position = torch.arange(context.shape[-1], device=context.device)  # [C]
-    observed = (position < lengths.view(-1, 1, 1)) & ~torch.isnan(context)
-    filled = torch.where(observed, context, 0.0)
+    missing = torch.isnan(torch.where(position < lengths.view(-1, 1, 1), context, torch.nan))
+    filled = torch.where(missing, 0.0, context)
     magnitude = filled.abs().amax(-1, keepdim=True)
     filled = filled / torch.where(magnitude > 0, magnitude, 1.0)
-    newest = torch.where(observed, position, 0).amax(-1, keepdim=True)
+    newest = torch.where(missing, 0, position).amax(-1, keepdim=True)
     last = filled.gather(-1, newest)
-    values = torch.where(observed, filled, torch.nan)
+    values = torch.where(missing, torch.nan, filled)
     reaching = pad(values, (reach, 0), value=torch.nan)
     earlier = reaching[..., reach - seasonality : -seasonality]
     moves = torch.cat([values - last, values - earlier], 1)
-    missing = torch.isnan(moves)
-    known = torch.where(missing, 0.0, 1.0)
-    moves = torch.where(missing, 0.0, moves)
+    unknown = torch.isnan(moves)
+    known = torch.where(unknown, 0.0, 1.0)
+    moves = torch.where(unknown, 0.0, moves)
     counts = known.sum(-1, keepdim=True)  # [B, 2, 1]
     sizes = moves.abs().sum(-1, keepdim=True) / counts.clamp(min=1.0)
     since_last, seasonal = sizes.chunk(2, 1)
