@@ -13,7 +13,8 @@ from tests.conftest import ARTIFACTS
 from tests.end_to_end.server import client, serving
 
 ROOT = Path(__file__).parents[2]
-UV = str(Path(sys.executable).with_name("uv"))  # pip would take most of a minute for the same
+# pip would take most of a minute for the same; it, too, trusts whom the machine trusts.
+UV = (str(Path(sys.executable).with_name("uv")), "--system-certs")
 OFFLINE = ("torch", "polars", "pandas")
 
 
@@ -21,14 +22,14 @@ OFFLINE = ("torch", "polars", "pandas")
 def installation(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A virtual environment that holds what an image does, by the same hashes."""
     folder = tmp_path_factory.mktemp("image")
-    run(UV, "build", "--quiet", "--out-dir", str(folder), str(ROOT))  # by way of the sources
+    run(*UV, "build", "--quiet", "--out-dir", str(folder), str(ROOT))  # by way of the sources
     (wheel,) = folder.glob("gatecast-*.whl")
     environment = folder / "environment"
-    run(UV, "venv", "--quiet", "--python", sys.executable, str(environment))
+    run(*UV, "venv", "--quiet", "--python", sys.executable, str(environment))
     pins = ["--require-hashes", "--requirement", str(ROOT / "docker/requirements-cpu.txt")]
     for installed in (pins, ["--no-deps", str(wheel)]):
-        run(UV, "pip", "install", "--quiet", "--python", str(environment), *installed)
-    run(UV, "pip", "check", "--python", str(environment))
+        run(*UV, "pip", "install", "--quiet", "--python", str(environment), *installed)
+    run(*UV, "pip", "check", "--python", str(environment))
     return environment / "bin"
 
 
@@ -62,7 +63,7 @@ def test_its_bill_of_materials_names_every_pinned_package(
     run(tool, "environment", *form, "--output-file", str(bill), str(installation / "python"))
     components = json.loads(bill.read_text())["components"]
     named = {canonicalize_name(one["name"]): one["version"] for one in components}
-    listed = run(UV, "pip", "list", "--python", str(installation / "python"), "--format", "json")
+    listed = run(*UV, "pip", "list", "--python", str(installation / "python"), "--format", "json")
     for package in json.loads(listed.stdout):
         assert named[package["name"]] == package["version"]
     assert named.keys() >= {"gatecast", "onnxruntime", "numpy", "pydantic", "uvloop"}
