@@ -20,7 +20,7 @@ from service.quality import tables
 BUSY_S = 5.0  # that a writer waits for another process
 CONNECT_S = 3  # whole seconds until a server must have answered
 STATEMENT_MS = 30_000
-_AGAIN_S = 0.01
+_AGAIN_S = 0.01  # between two tries where SQLite itself does not wait
 
 _LOCK = 0x6761746563617374  # of PostgreSQL, for all writers of this service
 _PRUNED = 10_000  # forecasts deleted in one transaction

@@ -17,8 +17,6 @@ from training.config import NetworkConfig
 class Decoder(nn.Module):
     """Gates on the base, a centre per step, and positive gaps, so that levels cannot cross."""
 
-    between: Tensor  # [Q gaps, Q levels]
-
     def __init__(self, config: NetworkConfig, features: int, alternatives: int) -> None:
         super().__init__()
         self.horizon, self.signals = config.horizon, config.signals
@@ -35,7 +33,6 @@ class Decoder(nn.Module):
         self.out = nn.Linear(hidden, alternatives + self.levels)
         nn.init.zeros_(self.out.weight)  # untrained, it is the seasonal-naive forecast
         nn.init.zeros_(self.out.bias)
-        self.register_buffer("between", _between(self.levels, self.centre), persistent=False)
 
     def forward(self, state: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
         """State [B, N] and features of each step [B, H, F] -> what to add and how far to move.
@@ -52,13 +49,13 @@ class Decoder(nn.Module):
         return self._around(raw[..., self.centre : self.centre + 1], _positive(raw)), gates
 
     def _around(self, centre: Tensor, gaps: Tensor) -> Tensor:
-        """The centre [B, H, 1] less or plus the gaps [B, H, Q] from it to each level, over Q.
+        """The centre [B, H, 1] less or plus the Q-th parts of all gaps [B, H, Q] to each level.
 
         In a graph that is one product: a node where slices, turns and sums were eight. Either way a
         level adds something positive to the sum of the one before it, so that none can cross.
         """
         if torch.onnx.is_in_onnx_export():
-            return centre + gaps @ (self.between / self.levels)
+            return centre + gaps @ (_between(self.levels, self.centre) / self.levels)
         gaps = gaps / self.levels
         below = gaps[..., : self.centre].flip(-1).cumsum(-1).flip(-1)
         above = gaps[..., self.centre + 1 :].cumsum(-1)

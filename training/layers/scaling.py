@@ -78,5 +78,4 @@ def known_or_zero(x: Tensor) -> Tensor:
 
 def with_mask(x: Tensor) -> Tensor:
     """Values [..., F] with NaN -> the values or 0, then whether each is known: [..., 2 F]."""
-    missing = torch.isnan(x)
-    return torch.cat([torch.where(missing, 0.0, x), torch.where(missing, 0.0, 1.0)], -1)
+    return torch.cat([known_or_zero(x), torch.where(torch.isnan(x), 0.0, 1.0)], -1)
