@@ -40,16 +40,9 @@ EVERYTHING = replace(
 )
 SHAPES = [  # of every kind, and as few as show them: each is exported once, for many tests
     CONFIG,
-    replace(
-        CONFIG,
-        convention=Convention.RESET_BEFORE,
-        layers=2,
-        patch=3,
-        horizon=7,
-        base_seasons=3,
-        context_length=102,
-    ),
-    replace(CONFIG, seasonality=1, base_seasons=1, quantile_levels=(0.5,), hidden=64, signals=3),
+    replace(CONFIG, layers=2, patch=3, horizon=7, base_seasons=3, context_length=102),
+    replace(CONFIG, convention=Convention.RESET_BEFORE, horizon=3, base_seasons=1, hidden=64),
+    replace(CONFIG, seasonality=1, quantile_levels=(0.5,), signals=3),
     replace(CONFIG, horizon=1, base_seasons=2, calendar=(Cycle.DAY_OF_WEEK, Cycle.MONTH)),
     EVERYTHING,
     replace(EVERYTHING, patch=4, long_season=7, horizon=1, hidden=7, quantile_levels=(0.1, 0.5)),

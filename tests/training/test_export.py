@@ -48,9 +48,7 @@ def digest_of_an_export(config: NetworkConfig) -> str:
     return hashlib.sha256(exported(config)).hexdigest()
 
 
-def test_the_same_weights_give_the_same_bytes_anywhere_and_they_are_described(
-    tmp_path: Path,
-) -> None:
+def test_the_bytes_depend_on_the_weights_alone_and_are_described(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     again = write_model(make(), path)
     assert (again.size, again.opset) == (path.stat().st_size, 20)
@@ -58,6 +56,10 @@ def test_the_same_weights_give_the_same_bytes_anywhere_and_they_are_described(
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         (elsewhere,) = pool.map(digest_of_an_export, [CONFIG])
     assert again.sha256 == digest_of_an_export(CONFIG) == elsewhere
+    other = make()
+    with torch.no_grad():
+        other.decoder.out.bias.add_(1)
+    assert write_model(other, path).sha256 != elsewhere
 
 
 @EVERY_SHAPE

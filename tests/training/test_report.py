@@ -125,10 +125,14 @@ def test_a_horizon_of_one_step_and_few_levels_are_drawn(
     check(tmp_path)
 
 
-def test_any_item_id_can_be_a_title(tmp_path: Path) -> None:
-    odd = ("", "$x_1", r"\frac{", "売上", "two\nlines", "long " * 100)
-    assert len(odd) <= report.MOST  # each is drawn
-    report.write(tmp_path, CURVE, replace(run(len(odd)), item_ids=odd))
+@pytest.mark.parametrize(
+    "item_ids",
+    [("long " * 100,), ("", "$x_1", r"\frac{", "売上", "two\nlines", "long " * 100)],
+    ids=["alone", "of several"],
+)
+def test_any_item_id_can_be_a_title(tmp_path: Path, item_ids: tuple[str, ...]) -> None:
+    assert len(item_ids) <= report.MOST  # each is drawn
+    report.write(tmp_path, CURVE, replace(run(len(item_ids)), item_ids=item_ids))
     check(tmp_path)
 
 
