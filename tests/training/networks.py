@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from service.contract import grid
 from service.contract.artifact import Artifact
@@ -84,17 +85,28 @@ def histories(signature: ForecastSignature) -> list[History]:
     for n in (50, 9, 20):
         span = n + signature.horizon
         moments = frequency.timestamps(start, 0, span)[0]
-        found.append(
-            History(
-                target=100 + random.normal(size=n).cumsum(),
-                timestamps=moments.astype("datetime64[s]").astype(np.int64),
-                past=random.normal(size=(n, len(declared.past))),
-                known=random.normal(size=(span, len(declared.known))),
-                static=random.normal(size=len(declared.static)),
-                categories=np.array([len(c.values) for c in declared.categories], np.int64),
-            )
-        )
+        target = 100 + random.normal(size=n).cumsum()
+        timestamps = moments.astype("datetime64[s]").astype(np.int64)
+        found.append(history(target, timestamps, declared, random))
     return found
+
+
+def history(
+    target: NDArray[np.float64],
+    timestamps: NDArray[np.int64],
+    declared: Covariates,
+    random: np.random.Generator,
+) -> History:
+    """A series with random numbers for all that is declared, of the last of each category."""
+    n, span = len(target), len(timestamps)
+    return History(
+        target=target,
+        timestamps=timestamps,
+        past=random.normal(size=(n, len(declared.past))),
+        known=random.normal(size=(span, len(declared.known))),
+        static=random.normal(size=len(declared.static)),
+        categories=np.array([len(c.values) for c in declared.categories], np.int64),
+    )
 
 
 def families(signature: ForecastSignature) -> parity.Families:

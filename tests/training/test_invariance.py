@@ -1,12 +1,14 @@
 """Promise 2 for every shape of a network: the same bits alone and at any place of any batch."""
 
+from dataclasses import replace
+
 import numpy as np
 import onnxruntime as ort
 import pytest
 from numpy.typing import NDArray
 
 from service.contract.placement import History, place
-from tests.training.networks import SHAPES, exported
+from tests.training.networks import SHAPES, exported, history
 from training.config import NetworkConfig
 
 
@@ -19,16 +21,10 @@ def histories(config: NetworkConfig) -> list[History]:
     for at in range(33):
         target = random.normal(100, 10, steps)
         target[random.random(steps) < 0.1 * (at % 3)] = np.nan
-        rows.append(
-            History(
-                target,
-                random.integers(0, 2_000_000_000) + 3600 * np.arange(span),
-                random.normal(size=(steps, len(declared.past))),
-                random.normal(size=(span, len(declared.known))),
-                random.normal(size=len(declared.static)),
-                np.array([random.integers(0, len(c.values) + 1) for c in declared.categories], int),
-            )
-        )
+        timestamps = random.integers(0, 2_000_000_000) + 3600 * np.arange(span)
+        codes = [random.integers(0, len(each.values) + 1) for each in declared.categories]
+        row = history(target, timestamps, declared, random)
+        rows.append(replace(row, categories=np.array(codes, np.int64)))
     return rows
 
 
